@@ -1,0 +1,56 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Action plugins of API-only modules: the module's own code, in the controller's process.
+
+PRIVATE: this plugin util is for this collection only and may change without notice.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.gpufleet.k8s.plugins.module_utils._module import Entry
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
+
+display = Display()
+
+
+class ApiAction(ActionBase):
+    """Runs `ENTRY` in-process when the task's host is the controller, else sends the module to the host as usual.
+
+    An API in a private subnet is often reachable only from the control plane, so the plugin never runs on the
+    controller what was meant for a host. Subclasses set MODULE, ENTRY and SPEC.
+    """
+
+    MODULE: t.ClassVar[str]
+    ENTRY: t.ClassVar[t.Callable[..., dict[str, t.Any]]]
+    SPEC: t.ClassVar[dict[str, t.Any]]
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        super().run(tmp, task_vars)
+        environment = any(self._task.environment or ())
+        if self._connection.transport != "local" or self._task.async_val or environment or self._play_context.become:
+            return self._execute_module(
+                module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars, wrap_async=self._task.async_val
+            )
+        spec = {key: value for key, value in self.SPEC.items()}
+        validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(self._task.args)
+        if validated.error_messages:
+            raise AnsibleActionFail("; ".join(validated.error_messages))
+        entry: Entry = type(self).ENTRY
+        try:
+            result = entry(validated.validated_parameters, self._task.check_mode)
+        except GpufleetError as error:
+            return {"failed": True, "changed": False, "msg": error.message, **error.facts}
+        for warning in result.pop("warnings", []):
+            display.warning(warning)
+        return result
