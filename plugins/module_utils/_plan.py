@@ -179,7 +179,7 @@ def _undo(done: list[tuple[Step, Undo | None]]) -> dict[str, list[str]]:
         try:
             undo()
             undone.append(str(step))
-        except Exception as error:  # the remaining steps still deserve their undo; the error is reported
+        except Exception as error:  # noqa: BLE001 the remaining steps still deserve their undo; the error is reported
             failed.append(f"{step}: {error}")
     return {"done": [str(step) for step, _undo_step in done], "undone": undone, "undo_failed": failed}
 

@@ -14,7 +14,6 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-
 from ansible_collections.gpufleet.k8s.plugins.module_utils._module import Entry
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
 
@@ -42,7 +41,7 @@ class ApiAction(ActionBase):
             return self._execute_module(
                 module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars, wrap_async=self._task.async_val
             )
-        spec = {key: value for key, value in self.SPEC.items()}
+        spec = dict(self.SPEC)
         validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(self._task.args)
         if validated.error_messages:
             raise AnsibleActionFail("; ".join(validated.error_messages))
