@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All quality gates by name. `make test` runs them all, `make test WHAT="unit ruff"` some, `WHAT=list` names them.
+
+Each gate's output goes to a log; what fails is shown at once and again named at the end. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import typing as t
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+
+import env as environments  # noqa: E402 found through the line above
+
+LOGS = environments.CACHE / "logs" / "gates"
+HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
+SHOWN = 80  # last lines of a failing gate's log
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: a command in one of the Python environments. `tree`: in a copy that lies where ansible-test wants it."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: str = "dev"
+    tree: bool = False
+    limit: int = 900  # seconds
+
+
+def scenarios() -> list[str]:
+    return sorted(path.parent.name for path in (ROOT / "extensions" / "molecule").glob("*/molecule.yml"))
+
+
+def targets() -> list[str]:
+    """ansible-test targets that are tests; setup_* are helpers of those."""
+    folder = ROOT / "tests" / "integration" / "targets"
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and not path.name.startswith("setup_"))
+
+
+def gates() -> list[Gate]:
+    package = "ansible_collections.gpufleet.k8s.plugins"
+    unit = ("python", "-m", "pytest", "tests/unit")
+    return [
+        Gate("ruff", ("ruff", "check", ".")),
+        Gate("ruff-format", ("ruff", "format", "--check", ".")),
+        Gate("mypy", ("mypy", "-p", package)),
+        Gate("yamllint", ("yamllint", "--strict", ".")),
+        Gate("reuse", ("reuse", "lint", "--quiet")),
+        Gate("specs", ("python", "tools/check_specs.py")),
+        Gate("changelog", ("antsibull-changelog", "lint"), tree=True),
+        Gate("docs", ("antsibull-docs", "lint-collection-docs", "--plugin-docs", "--skip-rstcheck", "."), tree=True),
+        Gate("ansible-lint", ("ansible-lint", "--offline", "--profile", "production"), tree=True),
+        Gate("unit", unit),
+        Gate("unit-core-oldest", unit, "core-oldest"),
+        Gate("unit-core-newest", unit, "core-newest"),
+        Gate("sanity-core-oldest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-oldest", tree=True),
+        Gate("sanity-core-newest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-newest", tree=True),
+        Gate("galaxy", ("python", "tests/galaxy.py"), "importer", tree=True),
+        Gate("testbed", ("python", "tests/testbed/bed", "prepare"), limit=5400),
+        *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name)) for name in targets()),
+        *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), limit=2400) for name in scenarios()),
+    ]
+
+
+def copy_of_the_tree() -> Path:
+    """A copy of what git tracks or would track, below ansible_collections/gpufleet/k8s and with a git of its own."""
+    copy = environments.CACHE / "copies" / environments.collections_path().name / "ansible_collections" / "gpufleet" / "k8s"
+    copy.mkdir(parents=True, exist_ok=True)
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True
+    ).stdout.split(b"\0")
+    wanted = {Path(os.fsdecode(name)) for name in files if name and (ROOT / os.fsdecode(name)).is_file()}
+    for path in sorted(copy.rglob("*"), reverse=True):
+        relative = path.relative_to(copy)
+        if relative.parts[0] == ".git":
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif relative not in wanted:
+            path.unlink()
+    for relative in wanted:
+        source, target = ROOT / relative, copy / relative
+        if target.is_file() and target.stat().st_mtime_ns == source.stat().st_mtime_ns and not target.is_symlink():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source, target, follow_symlinks=False)
+    git = ["git", "-c", "user.name=gates", "-c", "user.email=gates@invalid", "-C", str(copy)]
+    if not (copy / ".git").is_dir():
+        subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    return copy
+
+
+def pip_for_ansible_test(variables: t.Mapping[str, str]) -> None:
+    """Puts the pip that ansible-test wants to fetch from its own server where it looks first.
+
+    ansible-test bootstraps pip by a script from its CI file server, which closed networks do not reach; the same pip
+    comes from the package registry. The script only has to end in a pip that runs the arguments it was given.
+    """
+    code = (
+        "from ansible_test._internal.python_requirements import get_venv_packages as packages; import sys\n"
+        "class P: version = '%d.%d' % sys.version_info[:2]\n"
+        "print(packages(P)['pip'])"
+    )
+    python = Path(variables["VIRTUAL_ENV"]) / "bin" / "python"
+    version = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    cache = Path(variables["HOME"]) / ".ansible" / "test" / "cache"
+    script, wheels = cache / f"get_pip_{version.replace('.', '_')}.py", cache / "wheels"
+    if script.exists():
+        return
+    wheels.mkdir(parents=True, exist_ok=True)
+    download = [python, "-m", "pip", "--quiet", "download", "--no-deps", "--dest", wheels, f"pip=={version}"]
+    subprocess.run(download, check=True, env=dict(variables))
+    wheel = next(wheels.glob(f"pip-{version}-*.whl"))
+    temporary = script.with_suffix(".new")
+    temporary.write_text(
+        "import runpy, sys\n"
+        f"sys.path.insert(0, {str(wheel)!r})\n"
+        "unknown = ('--no-setuptools', '--no-wheel')\n"
+        "wanted = [argument for argument in sys.argv[1:] if argument not in unknown]\n"
+        f"sys.argv = ['pip', 'install', '--upgrade', '--force-reinstall', '--find-links', {str(wheels)!r}, *wanted]\n"
+        "runpy.run_module('pip', run_name='__main__')\n"
+    )
+    temporary.rename(script)
+
+
+def elapsed(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def run_gate(gate: Gate, begun: float) -> bool:
+    log = LOGS / f"{gate.name}.log"
+    folder = copy_of_the_tree() if gate.tree else ROOT
+    variables = environments.variables(gate.environment)
+    if gate.command[0] == "ansible-test":
+        # ansible-test writes below HOME; the user's own is not ours to fill.
+        variables["HOME"] = str(environments.CACHE / "home" / gate.environment)
+        Path(variables["HOME"]).mkdir(parents=True, exist_ok=True)
+        pip_for_ansible_test(variables)
+    if gate.tree:
+        variables["ANSIBLE_COLLECTIONS_PATH"] = variables["PYTHONPATH"] = str(folder.parents[2])
+    started = time.monotonic()
+    print(f"[{elapsed(started - begun)}] {gate.name} ...", flush=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            gate.command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        while True:
+            try:
+                status = process.wait(timeout=HEARTBEAT)
+                break
+            except subprocess.TimeoutExpired:
+                spent = time.monotonic() - started
+                if spent > gate.limit:
+                    process.terminate()
+                    status = process.wait()
+                    output.write(f"\nstopped: longer than {gate.limit} s\n".encode())
+                    break
+                print(f"[{elapsed(time.monotonic() - begun)}] {gate.name} goes on ({last_line(log)})", flush=True)
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+    spent = time.monotonic() - started
+    verdict = "ok" if status == 0 else f"FAILED (exit {status})"
+    print(f"[{elapsed(time.monotonic() - begun)}] {gate.name} {verdict}, {spent:.0f} s: {last_line(log)}", flush=True)
+    if status != 0:
+        text = log.read_text(errors="replace").splitlines()
+        print("\n".join(f"    {line}" for line in text[-SHOWN:]) + f"\n    (whole log: {log})", flush=True)
+    return status == 0
+
+
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:110] if lines else "no output yet"
+
+
+def main(wanted: list[str]) -> int:
+    known = gates()
+    if wanted == ["list"]:
+        print("\n".join(gate.name for gate in known))
+        return 0
+    # A prefix selects a family: `molecule`, `sanity`.
+    chosen = [gate for gate in known if not wanted or any(gate.name == word or gate.name.startswith(word + "-") for word in wanted)]
+    unknown = [word for word in wanted if not any(gate.name == word or gate.name.startswith(word + "-") for gate in known)]
+    if unknown:
+        print(f"no such gate: {', '.join(unknown)}; there are: {', '.join(gate.name for gate in known)}", file=sys.stderr)
+        return 2
+    LOGS.mkdir(parents=True, exist_ok=True)
+    begun = time.monotonic()
+    results: list[tuple[str, bool, float]] = []
+    for gate in chosen:
+        started = time.monotonic()
+        results.append((gate.name, run_gate(gate, begun), time.monotonic() - started))
+    print(f"\n{'gate':<34} {'result':<8} seconds")
+    for name, passed, seconds in results:
+        print(f"{name:<34} {'ok' if passed else 'FAILED':<8} {seconds:7.1f}")
+    failed = sum(not passed for _name, passed, _seconds in results)
+    print(f"total {elapsed(time.monotonic() - begun)}\n\n{len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
