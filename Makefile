@@ -26,7 +26,7 @@ test: python ## all tests; WHAT="unit ruff" for some, WHAT=list for their names
 .PHONY: bench
 bench: python ## benchmarks: WHAT=site, WHAT=taint, WHAT=mig; a table and a ratio with its goal
 	@test -n "$(WHAT)" || { echo "say which: make bench WHAT=$$(ls tests/benchmarks | paste -sd'|')" >&2; exit 2; }
-	@tools/env.py dev -- python tests/benchmarks/$(WHAT)/run.py
+	@python3 tools/env.py dev -- python tests/benchmarks/$(WHAT)/run.py
 
 .PHONY: clean
 clean: python ## removes the sandbox and the caches of this project

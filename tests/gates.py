@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -15,14 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
-import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
-import env as environments  # noqa: E402 found through the line above
+import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
@@ -105,37 +103,50 @@ def copy_of_the_tree() -> Path:
     return copy
 
 
-def pip_for_ansible_test(variables: t.Mapping[str, str]) -> None:
-    """Puts the pip that ansible-test wants to fetch from its own server where it looks first.
+def for_ansible_test(variables: dict[str, str], name: str) -> None:
+    """What ansible-test needs around it: a HOME that is not the user's, real interpreters, and a pip to bootstrap from.
 
-    ansible-test bootstraps pip by a script from its CI file server, which closed networks do not reach; the same pip
-    comes from the package registry. The script only has to end in a pip that runs the arguments it was given.
+    It runs every pythonX.Y that it finds on PATH, so the shims of pyenv, which may refuse, give way to what they stand for.
+    It bootstraps pip by a script from its CI file server, which closed networks do not reach; the same pip comes from the
+    package registry. The script only has to end in a pip that runs the arguments it was given.
     """
+    home, interpreters = environments.CACHE / "home" / name, environments.CACHE / "home" / "pythons"
+    cache = home / ".ansible" / "test" / "cache"
+    for folder in (cache / "wheels", interpreters):
+        folder.mkdir(parents=True, exist_ok=True)
+    for version in range(9, 15):
+        link = interpreters / f"python3.{version}"
+        for real in sorted(Path.home().glob(f".pyenv/versions/3.{version}.*/bin/python3")):
+            if not link.is_symlink():
+                link.symlink_to(real)
+    path = [part for part in variables["PATH"].split(os.pathsep) if not part.endswith("/.pyenv/shims")]
+    variables["PATH"] = os.pathsep.join([path[0], str(interpreters), *path[1:]])
+    variables["HOME"] = str(home)
+
     code = (
-        "from ansible_test._internal.python_requirements import get_venv_packages as packages; import sys\n"
-        "class P: version = '%d.%d' % sys.version_info[:2]\n"
-        "print(packages(P)['pip'])"
+        "from ansible_test._internal.python_requirements import get_venv_packages as packages\n"
+        "class P: pass\n"
+        "for minor in range(9, 15): P.version = f'3.{minor}'; print(packages(P)['pip'])"
     )
     python = Path(variables["VIRTUAL_ENV"]) / "bin" / "python"
-    version = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    cache = Path(variables["HOME"]) / ".ansible" / "test" / "cache"
-    script, wheels = cache / f"get_pip_{version.replace('.', '_')}.py", cache / "wheels"
-    if script.exists():
-        return
-    wheels.mkdir(parents=True, exist_ok=True)
-    download = [python, "-m", "pip", "--quiet", "download", "--no-deps", "--dest", wheels, f"pip=={version}"]
-    subprocess.run(download, check=True, env=dict(variables))
-    wheel = next(wheels.glob(f"pip-{version}-*.whl"))
-    temporary = script.with_suffix(".new")
-    temporary.write_text(
-        "import runpy, sys\n"
-        f"sys.path.insert(0, {str(wheel)!r})\n"
-        "unknown = ('--no-setuptools', '--no-wheel')\n"
-        "wanted = [argument for argument in sys.argv[1:] if argument not in unknown]\n"
-        f"sys.argv = ['pip', 'install', '--upgrade', '--force-reinstall', '--find-links', {str(wheels)!r}, *wanted]\n"
-        "runpy.run_module('pip', run_name='__main__')\n"
-    )
-    temporary.rename(script)
+    answer = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
+    for version in set(answer.stdout.split()):
+        script, wheels = cache / f"get_pip_{version.replace('.', '_')}.py", cache / "wheels"
+        if script.exists():
+            continue
+        download = [python, "-m", "pip", "--quiet", "download", "--no-deps", "--dest", wheels, f"pip=={version}"]
+        subprocess.run(download, check=True, env=variables)
+        wheel = next(wheels.glob(f"pip-{version}-*.whl"))
+        temporary = script.with_suffix(".new")
+        temporary.write_text(
+            "import runpy, sys\n"
+            f"sys.path.insert(0, {str(wheel)!r})\n"
+            "unknown = ('--no-setuptools', '--no-wheel')\n"
+            "wanted = [argument for argument in sys.argv[1:] if argument not in unknown]\n"
+            f"sys.argv = ['pip', 'install', '--upgrade', '--force-reinstall', '--find-links', {str(wheels)!r}, *wanted]\n"
+            "runpy.run_module('pip', run_name='__main__')\n"
+        )
+        temporary.rename(script)
 
 
 def elapsed(seconds: float) -> str:
@@ -147,10 +158,7 @@ def run_gate(gate: Gate, begun: float) -> bool:
     folder = copy_of_the_tree() if gate.tree else ROOT
     variables = environments.variables(gate.environment)
     if gate.command[0] == "ansible-test":
-        # ansible-test writes below HOME; the user's own is not ours to fill.
-        variables["HOME"] = str(environments.CACHE / "home" / gate.environment)
-        Path(variables["HOME"]).mkdir(parents=True, exist_ok=True)
-        pip_for_ansible_test(variables)
+        for_ansible_test(variables, gate.environment)
     if gate.tree:
         variables["ANSIBLE_COLLECTIONS_PATH"] = variables["PYTHONPATH"] = str(folder.parents[2])
     started = time.monotonic()
@@ -195,7 +203,9 @@ def main(wanted: list[str]) -> int:
         print("\n".join(gate.name for gate in known))
         return 0
     # A prefix selects a family: `molecule`, `sanity`.
-    chosen = [gate for gate in known if not wanted or any(gate.name == word or gate.name.startswith(word + "-") for word in wanted)]
+    chosen = [
+        gate for gate in known if not wanted or any(gate.name == word or gate.name.startswith(word + "-") for word in wanted)
+    ]
     unknown = [word for word in wanted if not any(gate.name == word or gate.name.startswith(word + "-") for gate in known)]
     if unknown:
         print(f"no such gate: {', '.join(unknown)}; there are: {', '.join(gate.name for gate in known)}", file=sys.stderr)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -28,7 +27,9 @@ def problems(role: Path) -> t.Iterator[str]:
     if not (role / "README.md").exists():
         yield "README.md is missing"
     texts = "\n".join(
-        path.read_text() for folder in ("tasks", "templates", "handlers", "vars", "defaults") for path in (role / folder).rglob("*.*")
+        path.read_text()
+        for folder in ("tasks", "templates", "handlers", "vars", "defaults")
+        for path in (role / folder).rglob("*.*")
     )
     for name in sorted(defaults.keys() - options.keys()):
         yield f"{name} has a default but no entry in argument_specs"

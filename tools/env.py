@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Python environments of this project: one for each file in tests/requirements/, made once and kept in the cache.
 
-    tools/env.py dev             makes it if need be, prints its folder
-    tools/env.py dev -- CMD ...  runs CMD with it first on PATH and the checkout visible as gpufleet.k8s
+    python3 tools/env.py dev             makes it if need be, prints its folder
+    python3 tools/env.py dev -- CMD ...  runs CMD with it first on PATH and the checkout visible as gpufleet.k8s
 
 Standard library only: this is the first thing that runs on a bare machine.
 """
@@ -122,6 +121,7 @@ def variables(name: str) -> dict[str, str]:
         "ANSIBLE_NOCOWS": "1",
         "GPUFLEET_CACHE": str(CACHE),
         "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
     }
 
 
