@@ -1,0 +1,115 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The record: what hashing and unpacking found out, so that an unchanged run neither reads nor downloads.
+
+It holds facts about content only, never "this was installed": losing it costs time, and it cannot tell a lie about a
+file that somebody changed. A file's sum counts only while its stamp (size, mtime, ctime, inode, device) is the same;
+whoever writes to a file changes its ctime. An archive's index is a fact about the archive's sum.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+from .wish import Index, Member
+
+SCHEMA = 1
+ARCHIVES_KEPT = 64  # the least recently written are forgotten; using one again costs one download
+#: A file changed less than this before it was looked at could be changed again without a new ctime
+#: (the kernel's clock ticks at 100 Hz or more), so its sum is not recorded yet.
+RACY_NS = 20_000_000
+CHUNK = 1 << 20
+
+
+class Record:
+    """`/var/lib/gpufleet/artifacts.json` in memory. Threads may call `digest` at the same time."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._files: dict[str, list[t.Any]] = {}  # path -> [sha256, *stamp]
+        self._archives: dict[str, dict[str, t.Any]] = {}  # sha256 -> {url, members: {name: [sha256, executable]}}
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data["schema"] == SCHEMA:
+                self._files = dict(data["files"])
+                self._archives = {
+                    str(key): {"url": value["url"], "members": value["members"]} for key, value in data["archives"].items()
+                }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # lost or damaged: everything is found out again
+        self._saved = self._dump()
+
+    def digest(self, path: str, status: os.stat_result) -> str:
+        """The SHA-256 of a file's content, read only when its stamp is not the recorded one."""
+        stamp = _stamp(status)
+        entry = self._files.get(path)
+        if isinstance(entry, list) and entry[1:] == stamp:
+            return str(entry[0])
+        digest = sha256_of(path)
+        self.remember(path, digest, status)
+        return digest
+
+    def remember(self, path: str, digest: str, status: os.stat_result, ours: bool = False) -> None:
+        """`ours`: this process has just put it there, so nobody can have changed it since it was hashed."""
+        if ours or time.time_ns() - status.st_ctime_ns > RACY_NS:
+            self._files[path] = [digest, *_stamp(status)]
+
+    def forget(self, path: str) -> None:
+        self._files.pop(path, None)
+
+    def index(self, sha256: str) -> Index | None:
+        entry = self._archives.get(sha256)
+        return _index(entry) if entry else None
+
+    def indices_of(self, url: str) -> list[Index]:
+        return [_index(entry) for entry in self._archives.values() if entry["url"] == url]
+
+    def learn(self, sha256: str, url: str, index: Index) -> None:
+        self._archives.pop(sha256, None)
+        self._archives[sha256] = {"url": url, "members": {name: [m.sha256, m.executable] for name, m in index.items()}}
+        for oldest in list(self._archives)[:-ARCHIVES_KEPT]:
+            del self._archives[oldest]
+
+    def save(self) -> None:
+        """Writes it if anything was learnt; atomic. Raises OSError."""
+        text = self._dump()
+        if text == self._saved:
+            return
+        folder = Path(self.path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{Path(self.path).name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(self.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        self._saved = text
+
+    def _dump(self) -> str:
+        return json.dumps({"schema": SCHEMA, "files": self._files, "archives": self._archives}, separators=(",", ":"))
+
+
+def sha256_of(path: str) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        for chunk in iter(lambda: file.read(CHUNK), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _stamp(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
+
+
+def _index(entry: t.Mapping[str, t.Any]) -> Index:
+    return {name: Member(sha256, executable) for name, (sha256, executable) in entry["members"].items()}
