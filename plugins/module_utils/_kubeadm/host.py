@@ -1,0 +1,201 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a host is to kubeadm right now, read from its files, its kubelet and the API; nothing is decided here.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import certificate
+
+#: What `kubeadm init` and `join` leave on a host, most telling first. A host with none of them is clean.
+TRACES = (
+    "etc/kubernetes/kubelet.conf",
+    "etc/kubernetes/bootstrap-kubelet.conf",
+    "etc/kubernetes/admin.conf",
+    "etc/kubernetes/super-admin.conf",
+    "etc/kubernetes/controller-manager.conf",
+    "etc/kubernetes/scheduler.conf",
+    "etc/kubernetes/manifests/etcd.yaml",
+    "etc/kubernetes/manifests/kube-apiserver.yaml",
+    "etc/kubernetes/manifests/kube-controller-manager.yaml",
+    "etc/kubernetes/manifests/kube-scheduler.yaml",
+    "etc/kubernetes/pki/ca.crt",
+    "etc/kubernetes/pki/ca.key",
+    "var/lib/kubelet/config.yaml",
+    "var/lib/kubelet/kubeadm-flags.env",
+)
+#: What pods and their network leave behind, which `kubeadm reset` says it does not remove.
+LEFTOVER_PATHS = (
+    "etc/cni/net.d/10-flannel.conflist",
+    "run/flannel",
+    "var/lib/cni",
+    "var/lib/etcd/member",
+    "root/.kube/config",
+)
+LEFTOVER_LINKS = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0")
+LEFTOVER_TABLES = ("ip kube-proxy", "ip6 kube-proxy", "ip flannel-ipv4", "ip6 flannel-ipv6")
+LEFTOVER_CHAINS = re.compile(r"^:((?:KUBE|FLANNEL|CNI)-\S+)", re.MULTILINE)
+
+#: What an API server holds once `kubeadm init` has run to its end; the last two are its add-ons.
+CLUSTER_OBJECTS = ("configmap/kubeadm-config", "configmap/kubelet-config", "configmap/cluster-info")
+ADDONS = {"coredns": "deployment.apps/coredns", "kube-proxy": "daemonset.apps/kube-proxy"}
+
+KUBECONFIG_FIELD = re.compile(r"^\s*(server|certificate-authority-data|client-certificate(?:-data)?):\s*(\S+)", re.MULTILINE)
+ETCD_DATA_DIR = re.compile(r"--data-dir=(\S+)")
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """`finalised`: it uses the kubelet's rotating certificate, which kubeadm arranges near the end of init and join."""
+
+    server: str
+    ca_cert_hash: str
+    finalised: bool
+
+
+@dataclass(frozen=True)
+class Api:
+    """The cluster as this host can see it. `error` is what was answered instead; empty when it answered.
+
+    `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's credentials.
+    """
+
+    error: str = ""
+    forbidden: bool = False
+    node: t.Mapping[str, t.Any] | None = None
+    objects: frozenset[str] = frozenset()
+    cluster_configuration: str = ""
+
+
+@dataclass(frozen=True)
+class Observed:
+    version: str = ""
+    traces: frozenset[str] = frozenset()
+    kubeconfig: Kubeconfig | None = None
+    etcd_data: str = ""
+    api: Api = field(default_factory=Api)
+    leftovers: tuple[str, ...] = ()
+    certificates: t.Mapping[str, str] = field(default_factory=dict)
+
+    def has(self, *names: str) -> bool:
+        """Whether all of these files (last path components) are among the traces."""
+        return {trace.rpartition("/")[2] for trace in self.traces}.issuperset(names)
+
+
+class Host:
+    """Reads (and only reads) one host. `root` and `run` are for tests."""
+
+    def __init__(self, bin_dir: str, root: str = "/", run: t.Callable[..., t.Any] = subprocess.run) -> None:
+        self.bin = Path(bin_dir)
+        self.root = Path(root)
+        self._run = run
+
+    def command(self, *argv: str, timeout: float = 20) -> tuple[int, str, str]:
+        """(exit status, stdout, stderr); 127 when there is no such program, 124 when it took longer than `timeout` s."""
+        try:
+            done = self._run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+        except FileNotFoundError as error:
+            return 127, "", str(error)
+        except subprocess.TimeoutExpired:
+            return 124, "", f"no answer within {timeout:.0f} s"
+        return done.returncode, done.stdout, done.stderr.strip()
+
+    def observe(self, name: str, leftovers: bool) -> Observed:
+        """The state of the host that should be (or stop being) the Node `name`."""
+        traces = frozenset(trace for trace in TRACES if (self.root / trace).exists())
+        kubeconfig = self._kubeconfig()
+        return Observed(
+            version=self.command(str(self.bin / "kubelet"), "--version")[1].strip().rpartition(" ")[2].lstrip("v"),
+            traces=traces,
+            kubeconfig=kubeconfig,
+            etcd_data=self._etcd_data(),
+            api=self.api(name, admin="etc/kubernetes/admin.conf" in traces) if kubeconfig and not leftovers else Api(),
+            leftovers=self._leftovers() if leftovers else (),
+            certificates=self._certificates(),
+        )
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def _kubeconfig(self) -> Kubeconfig | None:
+        fields = dict(KUBECONFIG_FIELD.findall(self._text("etc/kubernetes/kubelet.conf")))
+        try:
+            authority = certificate.read(base64.b64decode(fields["certificate-authority-data"]).decode("ascii"))
+            return Kubeconfig(fields["server"], authority.spki_hash, "client-certificate" in fields)
+        except (KeyError, ValueError):
+            return None  # absent, or cut off by whatever killed kubeadm while it wrote the file
+
+    def _etcd_data(self) -> str:
+        found = ETCD_DATA_DIR.search(self._text("etc/kubernetes/manifests/etcd.yaml"))
+        path = found.group(1) if found else "/var/lib/etcd"
+        return path if (self.root / path.lstrip("/") / "member").is_dir() else ""
+
+    def kubectl(self, admin: bool, *argv: str) -> tuple[int, str, str]:
+        config = self.root / "etc/kubernetes" / ("admin.conf" if admin else "kubelet.conf")
+        return self.command(str(self.bin / "kubectl"), "--kubeconfig", str(config), "--request-timeout=10s", *argv)
+
+    def api(self, name: str, admin: bool) -> Api:
+        """With `admin`, also whether the objects that kubeadm makes are there (a kubelet may not read those)."""
+        status, out, error = self.kubectl(admin, "get", "node", name, "-o", "json")
+        if status and "(NotFound)" not in error:
+            forbidden = "Unauthorized" in error or "(Forbidden)" in error or "x509:" in error
+            return Api(error=error.splitlines()[-1] if error else f"kubectl ended with {status}", forbidden=forbidden)
+        node = json.loads(out) if not status else None
+        if not admin:
+            return Api(node=node)
+        wanted = [*CLUSTER_OBJECTS[:2], *(name.replace(".apps", "") for name in ADDONS.values())]
+        status, out, error = self.kubectl(admin, "-n", "kube-system", "get", *wanted, "--ignore-not-found", "-o", "json")
+        # cluster-info is what joining nodes read first
+        public = ("-n", "kube-public", "get", CLUSTER_OBJECTS[2], "--ignore-not-found", "-o", "name")
+        public_status, found, public_error = self.kubectl(admin, *public)
+        if status or public_status:
+            return Api(error=error or public_error)
+        items = json.loads(out).get("items", []) if out else []
+        kinds = {"ConfigMap": "configmap", "Deployment": "deployment.apps", "DaemonSet": "daemonset.apps"}
+        objects = {f"{kinds[item['kind']]}/{item['metadata']['name']}" for item in items} | set(found.split())
+        data: dict[str, str] = next((item["data"] for item in items if item["metadata"]["name"] == "kubeadm-config"), {})
+        return Api(node=node, objects=frozenset(objects), cluster_configuration=data.get("ClusterConfiguration", ""))
+
+    def _certificates(self) -> dict[str, str]:
+        """Expiry (ISO 8601) by file, for what kubeadm and the kubelet use; a kubeconfig counts with its client certificate."""
+        expiry = {}
+        kubelet = self.root / "var/lib/kubelet/pki/kubelet-client-current.pem"
+        for path in [*self.root.glob("etc/kubernetes/pki/**/*.crt"), kubelet]:
+            expiry[path] = self._text(str(path.relative_to(self.root)))
+        for path in self.root.glob("etc/kubernetes/*.conf"):
+            data = dict(KUBECONFIG_FIELD.findall(self._text(str(path.relative_to(self.root))))).get("client-certificate-data")
+            if data:
+                expiry[path] = base64.b64decode(data).decode("ascii", "replace")
+        found = {}
+        for path, pem in sorted(expiry.items()):
+            try:
+                found["/" + str(path.relative_to(self.root))] = certificate.read(pem).not_after.isoformat()
+            except ValueError:
+                continue  # not there, or without a certificate
+        return found
+
+    def _leftovers(self) -> tuple[str, ...]:
+        found = [f"path /{path}" for path in LEFTOVER_PATHS if (self.root / path).exists()]
+        found += [f"link {link}" for link in LEFTOVER_LINKS if (self.root / "sys/class/net" / link).exists()]
+        if shutil.which("nft"):
+            tables = self.command("nft", "list", "tables")[1]
+            found += [f"nft {table}" for table in LEFTOVER_TABLES if f"table {table}\n" in tables]
+        for tables in ("iptables", "ip6tables"):
+            if shutil.which(f"{tables}-save") and LEFTOVER_CHAINS.search(self.command(f"{tables}-save")[1]):
+                found.append(f"{tables} rules")
+        return tuple(found)

@@ -1,0 +1,184 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""`kubeadm_node` as a Resource: observe, plan, apply, verify.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import subprocess
+import time
+import typing as t
+from contextlib import contextmanager
+from pathlib import Path
+
+from .._plan import HIDDEN, ApplyError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
+from . import planner
+from .host import LEFTOVER_CHAINS, TRACES, Host, Observed
+
+LOCK = "/run/gpufleet-kubeadm.lock"
+ADDRESS_FAMILIES = ("iptables", "ip6tables")
+
+
+class KubeadmNode(Resource[Observed]):
+    """One host as a Node of a kubeadm cluster. Times in seconds."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], host: Host | None = None) -> None:
+        self.params = params
+        self.host = host or Host(params["bin_dir"])
+        self.wish = planner.Wish(params["name"], _by_kind(params.get("config") or []))
+        self.deadline = time.monotonic() + params["timeout"]
+        self.stubborn = False  # whether an API that is silent for now may still come up
+
+    def observe(self) -> Observed:
+        with self._lock(exclusive=False):
+            while True:
+                observed = self.host.observe(self.params["name"], leftovers=self.params["state"] == "absent")
+                established = observed.kubeconfig and observed.kubeconfig.finalised and observed.api.error
+                # After a reboot the static pods need their time; a refusal by the API is an answer.
+                if not established or observed.api.forbidden or time.monotonic() > self.deadline - self.params["timeout"] * 0.8:
+                    return observed
+                time.sleep(1)
+
+    def plan(self, observed: Observed) -> Plan:
+        if self.params["state"] == "absent":
+            return planner.plan_absent(observed, self.params["name"])
+        return planner.plan(observed, self.wish)
+
+    def apply(self, step: Step) -> Undo | None:
+        with self._lock(exclusive=True) as lock:
+            if step.action == "init":
+                self._kubeadm(lock, "init", "--config=/dev/stdin", stdin=self._documents())
+            elif step.action == "resume init of":
+                # Every phase keeps what is right and makes what is missing; only the preflight wants an empty host.
+                self._kubeadm(lock, "init", "--config=/dev/stdin", "--skip-phases=preflight", stdin=self._documents())
+            elif step.action == "install the add-ons of":
+                self._kubeadm(lock, "init", "phase", "addon", "all", "--config=/dev/stdin", stdin=self._documents())
+            elif step.action == "join":
+                self._kubeadm(lock, "join", "--config=/dev/stdin", stdin=self._documents())
+            elif step.action in ("reset", "reset the unfinished kubeadm on"):
+                self._reset(lock)
+            elif step.action == "restart the kubelet of":
+                self._run(["systemctl", "restart", "kubelet"])
+            elif step.action == "forget the bootstrap token of":
+                Path("/etc/kubernetes/bootstrap-kubelet.conf").unlink()
+            elif step.action == "sweep":
+                for leftover in self.host.observe(self.params["name"], leftovers=True).leftovers:
+                    self._remove(leftover)
+            else:
+                self._remove(step.subject)
+        return None  # a run that fails half-way is finished, or cleaned, by the next one: that is what observe is for
+
+    def verify(self, plan: Plan) -> t.Mapping[str, t.Any]:
+        """The Node is registered (the kubelet does that a moment after kubeadm has ended) and nothing is left to do."""
+        while True:
+            try:
+                left = self.plan(self.observe())
+                last = ", ".join(str(step) for step in left.steps)
+                if not left.changed:
+                    return left.facts
+            except PlanError as error:
+                last = error.message
+            if time.monotonic() > self.deadline:
+                raise VerifyError(
+                    f"{self.params['name']} is not what was asked within {self.params['timeout']} s, still to do: {last}; "
+                    "`journalctl -u kubelet` there tells more"
+                )
+            time.sleep(0.5)
+
+    @contextmanager
+    def _lock(self, exclusive: bool) -> t.Iterator[int]:
+        """kubeadm inherits the lock, so a kubeadm that outlived its Ansible run is waited for, not raced."""
+        if not exclusive and not Path(LOCK).exists():
+            yield -1  # nobody has ever taken it since the host's start
+            return
+        with Path(LOCK).open("a", encoding="utf-8") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > self.deadline:
+                        raise ApplyError(
+                            f"a kubeadm of an earlier run is still at work on {self.params['name']} after "
+                            f"{self.params['timeout']} s; `fuser -v {LOCK}` there shows it"
+                        ) from None
+                    time.sleep(0.2)
+            yield lock.fileno()
+
+    def _documents(self) -> str:
+        """The configuration with its secrets, as JSON documents: every JSON document is a YAML document."""
+        documents = json.loads(json.dumps([dict(document) for document in self.params["config"]]))
+        for document in documents:
+            if document["kind"] == "JoinConfiguration":
+                bootstrap = document.setdefault("discovery", {}).setdefault("bootstrapToken", {})
+                bootstrap["token"] = self.params.get("token") or bootstrap.get("token", "")
+                if not bootstrap["token"] and "file" not in document["discovery"]:
+                    raise PlanError(f"there is no token to join {self.params['name']} with: give `token`")
+                if self.params.get("certificate_key") and "controlPlane" in document:
+                    document["controlPlane"]["certificateKey"] = self.params["certificate_key"]
+        return "\n---\n".join(json.dumps(document) for document in documents)
+
+    def _kubeadm(self, lock: int, *argv: str, stdin: str = "") -> None:
+        self._run([str(self.host.bin / "kubeadm"), *argv], stdin=stdin, pass_fds=(lock,))
+
+    def _run(self, argv: list[str], stdin: str = "", **options: t.Any) -> str:
+        left = max(10.0, self.deadline - time.monotonic())
+        try:
+            done = subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=left, check=False, **options)
+        except FileNotFoundError as error:
+            raise ApplyError(f"{argv[0]} is not installed: {error}") from error
+        except subprocess.TimeoutExpired as error:
+            output = error.stderr if isinstance(error.stderr, str) else (error.stderr or b"").decode("utf-8", "replace")
+            last = self._tail(output)
+            raise ApplyError(f"`{' '.join(argv)}` was not done within {left:.0f} s; it said last: {last}") from error
+        if done.returncode:
+            raise ApplyError(
+                f"`{' '.join(argv)}` ended with {done.returncode}: {self._tail(done.stderr)}",
+                stdout=self._tail(done.stdout, lines=40),
+                stderr=self._tail(done.stderr, lines=40),
+            )
+        return done.stdout
+
+    def _tail(self, text: str, lines: int = 8) -> str:
+        for secret in (self.params.get("token"), self.params.get("certificate_key")):
+            text = text.replace(secret, HIDDEN) if secret else text
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+    def _reset(self, lock: int) -> None:
+        if (self.host.bin / "kubeadm").exists():
+            self._kubeadm(lock, "reset", "--force")
+        for trace in TRACES:
+            Path("/", trace).unlink(missing_ok=True)
+
+    def _remove(self, leftover: str) -> None:
+        kind, _blank, what = leftover.partition(" ")
+        if kind == "path":
+            path = Path(what)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        elif kind == "link":
+            self._run(["ip", "link", "delete", what])
+        elif kind == "nft":
+            self._run(["nft", "delete", "table", *what.split()])
+        elif kind in ADDRESS_FAMILIES:
+            rules = self._run([f"{kind}-save"]).splitlines()
+            chains = set(LEFTOVER_CHAINS.findall("\n".join(rules)))
+            kept = [rule for rule in rules if not chains.intersection(rule.lstrip(":").split())]
+            self._run([f"{kind}-restore"], stdin="\n".join(kept) + "\n")
+
+
+def _by_kind(documents: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
+    for document in documents:
+        if "kind" not in document or "apiVersion" not in document:
+            raise PlanError(f"a document of `config` has no apiVersion or no kind: it has {', '.join(document) or 'nothing'}")
+    return {document["kind"]: document for document in documents}
+
+
+def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """The module's Entry."""
+    return run(KubeadmNode(params), check_mode)

@@ -1,0 +1,204 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""From what a host is to what it should be: the steps, or the reason why not. Pure.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+
+What decides is the state found, never a marker: a kubeadm that was killed is resumed, or undone where nothing can be
+lost, and a host that belongs to something else is refused.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._plan import HIDDEN, Difference, Plan, PlanError, Step
+from .host import ADDONS, CLUSTER_OBJECTS, Kubeconfig, Observed
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`config` holds kubeadm documents by kind: with JoinConfiguration the host joins, otherwise it is initialised."""
+
+    name: str
+    config: t.Mapping[str, t.Mapping[str, t.Any]]
+
+    @property
+    def joins(self) -> bool:
+        return "JoinConfiguration" in self.config
+
+    @property
+    def control_plane(self) -> bool:
+        return not self.joins or "controlPlane" in self.config["JoinConfiguration"]
+
+    @property
+    def external_etcd(self) -> bool:
+        return "external" in self.config.get("ClusterConfiguration", {}).get("etcd", {})
+
+    @property
+    def ca_cert_hashes(self) -> list[str]:
+        discovery = self.config.get("JoinConfiguration", {}).get("discovery", {})
+        return list(discovery.get("bootstrapToken", {}).get("caCertHashes", []))
+
+    def absent_addons(self) -> set[str]:
+        """Add-ons that the configuration says kubeadm should not install."""
+        cluster = self.config.get("ClusterConfiguration", {})
+        skipped = self.config.get("InitConfiguration", {}).get("skipPhases", [])
+        options = {"coredns": "dns", "kube-proxy": "proxy"}
+        return {
+            addon
+            for addon, option in options.items()
+            if cluster.get(option, {}).get("disabled") or {"addon", f"addon/{addon}"}.intersection(skipped)
+        }
+
+
+def plan(observed: Observed, wish: Wish) -> Plan:
+    """What to do on this host. Raises PlanError where doing it could destroy something, or would not help."""
+    steps, before = _present(observed, wish)
+    if not steps:
+        return Plan(facts=facts(observed))
+    what = "joined" if wish.joins else "initialised"
+    return Plan(
+        (Difference(f"kubeadm: {wish.name}", {"state": before}, {"state": what, "config": shown(wish.config)}),),
+        tuple(Step(action, subject) for action, subject in steps),
+        facts=facts(observed),
+    )
+
+
+def plan_absent(observed: Observed, name: str) -> Plan:
+    """Everything that kubeadm, pods and their network left on this host goes."""
+    here = [*sorted(observed.traces), *observed.leftovers]
+    if not here:
+        return Plan(facts=facts(observed))
+    steps = [Step("reset", name)] if observed.traces else []
+    steps += [Step("remove", leftover) for leftover in observed.leftovers]
+    if observed.traces:
+        steps.append(Step("sweep", "what running pods leave"))
+    return Plan((Difference(f"kubeadm: {name}", here, None),), tuple(steps), facts=facts(observed))
+
+
+def facts(observed: Observed) -> dict[str, t.Any]:
+    """What the rest of a site run needs to know about this host."""
+    config, node = observed.kubeconfig, observed.api.node or {}
+    return {
+        "version": observed.version,
+        "server": config.server if config else "",
+        "ca_cert_hash": config.ca_cert_hash if config else "",
+        "control_plane": observed.has("kubelet.conf", "admin.conf"),
+        "node": {
+            "labels": node.get("metadata", {}).get("labels", {}),
+            "pod_cidrs": node.get("spec", {}).get("podCIDRs", []),
+            "provider_id": node.get("spec", {}).get("providerID", ""),
+            "ready": any(
+                condition.get("type") == "Ready" and condition.get("status") == "True"
+                for condition in node.get("status", {}).get("conditions", [])
+            ),
+        }
+        if node
+        else {},
+        "cluster_configuration": observed.api.cluster_configuration,
+        "certificates": dict(observed.certificates),
+    }
+
+
+def shown(config: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    """The configuration as a diff may show it: without tokens and keys that the user wrote into it."""
+
+    def scrub(value: t.Any) -> t.Any:
+        if isinstance(value, dict):
+            return {
+                key: HIDDEN if key in ("token", "certificateKey", "tlsBootstrapToken") else scrub(item)
+                for key, item in value.items()
+            }
+        return [scrub(item) for item in value] if isinstance(value, list) else value
+
+    return {kind: scrub(dict(document)) for kind, document in config.items()}
+
+
+def _present(observed: Observed, wish: Wish) -> tuple[list[tuple[str, str]], str]:
+    """The steps as (action, subject), and in words what was found."""
+    if observed.kubeconfig is None:
+        return _without_kubeconfig(observed, wish)
+    _check_same_cluster(observed.kubeconfig, wish)
+    if wish.control_plane:
+        return _control_plane(observed, observed.kubeconfig, wish)
+    return _worker(observed, observed.kubeconfig, wish)
+
+
+def _without_kubeconfig(observed: Observed, wish: Wish) -> tuple[list[tuple[str, str]], str]:
+    make = ("join" if wish.joins else "init", wish.name)
+    if observed.etcd_data:
+        raise PlanError(
+            f"{observed.etcd_data} on {wish.name} holds the data of an etcd, but the host has no usable "
+            "/etc/kubernetes/kubelet.conf: kubeadm would wipe that data. Restore /etc/kubernetes, or "
+            "move the directory away if its cluster is gone"
+        )
+    if not observed.traces:
+        return [make], "clean"
+    return [("reset the unfinished kubeadm on", wish.name), make], "unfinished"
+
+
+def _check_same_cluster(config: Kubeconfig, wish: Wish) -> None:
+    if wish.ca_cert_hashes and config.ca_cert_hash not in wish.ca_cert_hashes:
+        raise PlanError(
+            f"{wish.name} belongs to another cluster: its /etc/kubernetes/kubelet.conf points to {config.server} with the CA "
+            f"{config.ca_cert_hash}, wanted is {', '.join(wish.ca_cert_hashes)}. Reset it first (kubeadm_state: absent)"
+        )
+
+
+def _control_plane(observed: Observed, config: Kubeconfig, wish: Wish) -> tuple[list[tuple[str, str]], str]:
+    api = observed.api
+    if not observed.has("ca.key") and not observed.has("kube-apiserver.yaml") and (config.finalised or api.node):
+        raise PlanError(
+            f"{wish.name} is in kube_control_plane but has joined {config.server} as a worker. Reset it first "
+            "(kubeadm_state: absent), or move it to kube_node"
+        )
+    if not observed.etcd_data and not wish.external_etcd:
+        if config.finalised:
+            raise PlanError(
+                f"{wish.name} is a control plane whose etcd data is gone (no member directory): restore a snapshot, or reset it "
+                "(kubeadm_state: absent) if the cluster is given up"
+            )
+        return [("reset the unfinished kubeadm on", wish.name), ("join" if wish.joins else "init", wish.name)], "unfinished"
+    if not config.finalised and not wish.joins:
+        return [("resume init of", wish.name)], "unfinished"
+    if api.error:
+        raise PlanError(
+            f"{wish.name} is a control plane, but its API does not answer ({config.server}: {api.error}). Look at "
+            "`crictl ps -a` and `journalctl -u kubelet` there; nothing was changed"
+        )
+    addons = {ADDONS[addon] for addon in set(ADDONS) - wish.absent_addons()}
+    if not wish.joins and not api.objects.issuperset(CLUSTER_OBJECTS):
+        return [("resume init of", wish.name)], "unfinished"
+    if not wish.joins and not api.objects.issuperset(addons):
+        return [("install the add-ons of", wish.name)], "without " + ", ".join(sorted(addons - api.objects))
+    return _registered(observed, wish)
+
+
+def _worker(observed: Observed, config: Kubeconfig, wish: Wish) -> tuple[list[tuple[str, str]], str]:
+    api = observed.api
+    if observed.has("kube-apiserver.yaml") or observed.has("admin.conf"):
+        raise PlanError(
+            f"{wish.name} is in kube_node but is a control plane of {config.server}. Reset it first "
+            "(kubeadm_state: absent), or move it to kube_control_plane"
+        )
+    if api.forbidden:
+        raise PlanError(
+            f"{config.server} no longer accepts the credentials of {wish.name} ({api.error}): the cluster was "
+            "rebuilt, or the host was off for longer than its certificate lives. Reset it (kubeadm_state: absent) and run again"
+        )
+    if api.error:
+        raise PlanError(f"{wish.name} has joined {config.server}, which does not answer: {api.error}")
+    return _registered(observed, wish)
+
+
+def _registered(observed: Observed, wish: Wish) -> tuple[list[tuple[str, str]], str]:
+    steps = []
+    if observed.api.node is None:
+        steps.append(("restart the kubelet of", wish.name))
+    if observed.has("bootstrap-kubelet.conf"):
+        # Its token is a secret, and kubeadm removes the file itself when it gets that far.
+        steps.append(("forget the bootstrap token of", wish.name))
+    return steps, "joined, but not registered" if observed.api.node is None else "joined"

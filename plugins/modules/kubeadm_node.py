@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes a host a Node of a kubeadm cluster, or frees it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubeadm_node
+short_description: Make a host a node of a kubeadm cluster, or free it
+version_added: 0.1.0
+description:
+  - Looks at what the host is now (its C(kubelet.conf), certificates, static pods, etcd data and its Node in the API) and runs
+    only what is missing of C(kubeadm init) or C(kubeadm join).
+  - A kubeadm that was killed half-way is finished, or reset where nothing can be lost. A host that belongs to another cluster, or
+    plays another part in this one, is refused before anything is changed.
+  - The configuration goes to kubeadm through a pipe. A join token never lies on the host's disk on behalf of this module.
+  - In check mode it reports what the host is and what would be done; kubeadm need not be installed for that.
+options:
+  state:
+    description:
+      - V(present) makes sure that the host is initialised or joined, as O(config) says.
+      - V(absent) runs C(kubeadm reset) and removes what it leaves behind. The bridge and tunnel of the pod network, its address
+        book, packet filter rules, root's kubeconfig and the data of a local etcd are removed. The Node object stays in the API.
+    type: str
+    choices: [present, absent]
+    default: present
+  name:
+    description: Name of the Node. It must be the name in O(config).
+    type: str
+    required: true
+  config:
+    description:
+      - Documents of kubeadm's configuration API, as they are in a kubeadm configuration file.
+      - With a C(JoinConfiguration) the host joins, as a control plane if it has C(controlPlane); otherwise the host is
+        initialised.
+      - C(caCertHashes) of a C(JoinConfiguration) also tell which cluster a host that has joined already must belong to.
+      - Required for O(state=present).
+    type: list
+    elements: dict
+  token:
+    description: Bootstrap token, put into the C(JoinConfiguration). Needed only if the host has to join.
+    type: str
+  certificate_key:
+    description: Key of the uploaded control plane certificates, put into the C(JoinConfiguration) of a control plane.
+    type: str
+  bin_dir:
+    description: Where C(kubeadm), C(kubelet) and C(kubectl) are.
+    type: path
+    default: /usr/local/bin
+  timeout:
+    description: Limit for the whole work, in seconds.
+    type: int
+    default: 300
+extends_documentation_fragment:
+  - gpufleet.k8s.attributes
+  - gpufleet.k8s.attributes.node
+author:
+  - The gpufleet.k8s authors
+"""
+
+EXAMPLES = r"""
+- name: The first control plane
+  gpufleet.k8s.kubeadm_node:
+    name: "{{ inventory_hostname }}"
+    config:
+      - apiVersion: kubeadm.k8s.io/v1beta4
+        kind: InitConfiguration
+      - apiVersion: kubeadm.k8s.io/v1beta4
+        kind: ClusterConfiguration
+        kubernetesVersion: v1.36.3
+        networking:
+          podSubnet: 10.244.0.0/16
+
+- name: A worker
+  gpufleet.k8s.kubeadm_node:
+    name: "{{ inventory_hostname }}"
+    token: "{{ join.token }}"
+    config:
+      - apiVersion: kubeadm.k8s.io/v1beta4
+        kind: JoinConfiguration
+        discovery:
+          bootstrapToken:
+            apiServerEndpoint: "{{ join.endpoint }}"
+            caCertHashes: "{{ join.ca_cert_hashes }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be.
+  type: list
+  elements: str
+  returned: always
+version:
+  description: Version of the installed kubelet, empty if there is none.
+  type: str
+  returned: always
+server:
+  description: URL of the API server that the host's kubelet uses, empty if it has not joined.
+  type: str
+  returned: always
+ca_cert_hash:
+  description: Pin of the cluster's CA as kubeadm writes it, empty if the host has not joined.
+  type: str
+  returned: always
+control_plane:
+  description: Whether the host is a control plane with an administrator's kubeconfig.
+  type: bool
+  returned: always
+node:
+  description: Labels, pod CIDRs, provider ID and readiness of the Node; empty if there is none.
+  type: dict
+  returned: always
+cluster_configuration:
+  description: On a control plane, the C(ClusterConfiguration) of the live cluster as YAML.
+  type: str
+  returned: always
+certificates:
+  description: Expiry by file, for every certificate that kubeadm and the kubelet use here.
+  type: dict
+  returned: always
+"""
+
+from ..module_utils._kubeadm.args import SPEC
+from ..module_utils._kubeadm.node import entry
+from ..module_utils._module import run_module
+
+
+def main() -> None:
+    run_module(entry, **SPEC)
+
+
+if __name__ == "__main__":
+    main()
