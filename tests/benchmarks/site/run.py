@@ -1,0 +1,123 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long a site takes from bare nodes to Ready: gpufleet.k8s.hyperpod against a script that does the same by hand.
+
+Same nodes, same mirror, same registry, same sums checked, in the same run. Ends with `site ratio R (goal at most 1.5)`.
+GPUFLEET_BENCH_ROUNDS (default 2): each is measured so often, in turn; the least time counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+BED = ROOT / "tests" / "testbed" / "bed"
+SITE = "bench"
+FOLDER = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
+GOAL = 1.5
+Host = dict[str, t.Any]
+
+
+def bare_nodes() -> tuple[list[Host], list[Host]]:
+    """Three fresh nodes: (control plane, workers), each the host's variables."""
+    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([BED, "up", SITE, "--nodes", "3"], check=True, stdout=subprocess.DEVNULL)
+    listed = subprocess.run(
+        ["ansible-inventory", "-i", FOLDER / "inventory", "--list"], check=True, capture_output=True, text=True
+    ).stdout
+    inventory = json.loads(listed)
+    variables = inventory["_meta"]["hostvars"]
+    head, workers = (inventory[group]["hosts"] for group in ("kube_control_plane", "kube_node"))
+    return [variables[name] for name in head], [variables[name] for name in workers]
+
+
+def settings(host: Host) -> dict[str, str]:
+    """What by_hand.sh needs: the pins of the roles and the sandbox's own kubelet and proxy settings."""
+    pins: dict[str, str] = {}
+    for role in ("containerd", "kubeadm", "flannel"):
+        pins.update(yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()))
+    return {
+        "MIRROR": host["gpufleet_mirror"],
+        "REGISTRY": host["gpufleet_registry_mirrors"]["_default"][0],
+        "NODE_IP": host["ansible_host"],
+        "CONTAINERD": pins["containerd_version"],
+        "RUNC": pins["containerd_runc_version"],
+        "CNI": pins["containerd_cni_version"],
+        "CRICTL": pins["containerd_crictl_version"],
+        "KUBERNETES": pins["kubeadm_version"].lstrip("v"),
+        "FLANNEL": pins["flannel_version"].lstrip("v"),
+        "INSTANCE_TYPE": "p5.48xlarge",
+        "KUBELET_SANDBOX": yaml.safe_dump(host.get("kubeadm_kubelet_configuration", {})),
+        "PROXY_SANDBOX": yaml.safe_dump(host.get("kubeadm_kube_proxy_configuration", {})),
+    }
+
+
+def on(host: Host, *arguments: str) -> str:
+    """Runs by_hand.sh on a node and returns what it prints."""
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings(host).items())
+    script = exports + (Path(__file__).parent / "by_hand.sh").read_text()
+    key = host["ansible_ssh_private_key_file"]
+    options = ["-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
+    command = ["ssh", *options, f"root@{host['ansible_host']}", "bash", "-s", "--", *arguments]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(
+            f"by hand: {' '.join(arguments)} on {host['ansible_host']} ended with {done.returncode}:\n{done.stderr}{done.stdout}"
+        )
+    return done.stdout
+
+
+def by_hand() -> float:
+    (head,), workers = bare_nodes()
+    nodes = [head, *workers]
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        list(pool.map(lambda host: on(host, "common"), nodes))
+        words = on(head, "init").split()
+        after = {word: following for word, following in zip(words, words[1:])}
+        endpoint, token, pin = after["join"], after["--token"], after["--discovery-token-ca-cert-hash"]
+        list(pool.map(lambda host: on(host, "join", endpoint, token, pin), workers))
+        on(head, "ready", str(len(nodes)))
+    return time.monotonic() - started
+
+
+def by_playbook() -> float:
+    bare_nodes()
+    started = time.monotonic()
+    done = subprocess.run(
+        ["ansible-playbook", "-i", FOLDER / "inventory", "gpufleet.k8s.hyperpod"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"hyperpod.yml failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+    return time.monotonic() - started
+
+
+def main() -> None:
+    subprocess.run([BED, "prepare"], check=True)
+    rounds = int(os.environ.get("GPUFLEET_BENCH_ROUNDS", "2"))
+    taken: dict[str, list[float]] = {"script by hand": [], "gpufleet.k8s.hyperpod": []}
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds} ...", flush=True)
+        taken["script by hand"].append(by_hand())
+        taken["gpufleet.k8s.hyperpod"].append(by_playbook())
+    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
+    print(f"\n{'from bare nodes to three Ready nodes':<40} {'least':>8}   all rounds (seconds)")
+    for name, seconds in taken.items():
+        print(f"{name:<40} {min(seconds):8.1f}   {', '.join(f'{second:.1f}' for second in seconds)}")
+    ratio = min(taken["gpufleet.k8s.hyperpod"]) / min(taken["script by hand"])
+    print(f"\nsite ratio {ratio:.2f} (goal at most {GOAL})")
+
+
+if __name__ == "__main__":
+    main()

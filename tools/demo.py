@@ -1,0 +1,93 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`: a HyperPod site on real Kubernetes nodes in a sandbox on this machine, and how to leave it again.
+
+python3 tools/demo.py up       makes it, or brings an existing one to the same state
+python3 tools/demo.py down     removes the site, keeps the caches
+python3 tools/demo.py clean    removes every site of the test bed and the caches
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import env as environments
+
+ROOT = environments.ROOT
+BED = ROOT / "tests" / "testbed" / "bed"
+SITE = os.environ.get("GPUFLEET_DEMO_SITE", "demo")
+FOLDER = environments.CACHE / "sites" / SITE
+NODES = 3
+
+
+class Phases:
+    """What takes how long: announced when it starts, summed up at the end."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.taken: list[tuple[str, float]] = []
+
+    def run(self, title: str, command: list[str], variables: dict[str, str]) -> None:
+        started = time.monotonic()
+        print(f"\n==> [{started - self.begun:4.0f} s] {title}", flush=True)
+        status = subprocess.run(command, env=variables, cwd=ROOT, check=False).returncode
+        if status:
+            sys.exit(
+                f"\n{title}: failed (exit {status}), see above. `make demo` again goes on where this stopped; `make demo-down` removes it."
+            )
+        self.taken.append((title, time.monotonic() - started))
+
+    def table(self) -> str:
+        rows = [*self.taken, ("in all", time.monotonic() - self.begun)]
+        return "\n".join(f"  {seconds:6.0f} s  {title}" for title, seconds in rows)
+
+
+def up() -> None:
+    phases = Phases()
+    phases.run("Python environment", ["python3", "tools/env.py", "dev"], dict(os.environ))
+    variables = environments.variables("dev")
+    phases.run("programs, images and the node image (from the cache where they are there)", [str(BED), "prepare"], variables)
+    phases.run(f"{NODES} bare nodes and the site's services", [str(BED), "up", SITE, "--nodes", str(NODES)], variables)
+    verdict = FOLDER / "verdict.json"
+    play = ["ansible-playbook", "--inventory", str(FOLDER / "inventory")]
+    phases.run("the site: gpufleet.k8s.hyperpod", [*play, "gpufleet.k8s.hyperpod"], variables)
+    report = ["--extra-vars", json.dumps({"verify_report": str(verdict)})]
+    phases.run("the proof: gpufleet.k8s.verify", [*play, "gpufleet.k8s.verify", *report], variables)
+
+    head = json.loads((FOLDER / "site.json").read_text())["nodes"][0]["name"]
+    phases.run("the nodes", [str(BED), "ssh", SITE, head, "kubectl get nodes --output wide"], variables)
+    found = json.loads(verdict.read_text())
+    print(f"""
+The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nodes; the verdict is in {verdict}
+{phases.table()}
+
+  kubectl there:      tests/testbed/bed ssh {SITE} {head} kubectl get pods --all-namespaces
+  a shell on a node:  tests/testbed/bed ssh {SITE} {head}
+  run it again:       make demo            (changes nothing)
+  remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
+
+
+def down() -> None:
+    subprocess.run([str(BED), "down", SITE], check=True)
+
+
+def clean() -> None:
+    subprocess.run([str(BED), "down", "--all"], check=True)
+    subprocess.run([str(BED), "clean"], check=True)
+    # What the Go tool caches is read-only, which rmtree does not remove.
+    subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=False)
+    shutil.rmtree(environments.CACHE)
+    print(f"removed {environments.CACHE}")
+
+
+if __name__ == "__main__":
+    {"up": up, "down": down, "clean": clean}[sys.argv[1]]()
