@@ -42,7 +42,8 @@ class Phases:
         status = subprocess.run(command, env=variables, cwd=ROOT, check=False).returncode
         if status:
             sys.exit(
-                f"\n{title}: failed (exit {status}), see above. `make demo` again goes on where this stopped; `make demo-down` removes it."
+                f"\n{title}: failed (exit {status}), see above. "
+                "`make demo` again goes on where this stopped; `make demo-down` removes it."
             )
         self.taken.append((title, time.monotonic() - started))
 

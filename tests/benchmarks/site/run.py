@@ -85,7 +85,7 @@ def by_hand() -> float:
     with ThreadPoolExecutor(len(nodes)) as pool:
         list(pool.map(lambda host: on(host, "common"), nodes))
         words = on(head, "init").split()
-        after = {word: following for word, following in zip(words, words[1:])}
+        after = dict(zip(words, words[1:]))
         endpoint, token, pin = after["join"], after["--token"], after["--discovery-token-ca-cert-hash"]
         list(pool.map(lambda host: on(host, "join", endpoint, token, pin), workers))
         on(head, "ready", str(len(nodes)))
