@@ -1,0 +1,101 @@
+# Copyright: the gpufleet.k8s authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Programs from their Go modules, for machines that reach the module proxy but not the releases."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from . import host
+from .table import Program, Table
+from .work import CLOCK, HERE, BedError, cache, run_long, scratch, text
+
+
+class Builder:
+    """Builds a program once for each state of its recipe. Binaries lie in `<cache>/build/PROGRAM/KEY/`."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._go: tuple[str, dict[str, str]] | None = None
+
+    def binary(self, name: str) -> Path:
+        """The file of a "program/binary", built when needed."""
+        program, _, binary = name.partition("/")
+        return self._folder(self.table.programs[program]) / binary
+
+    def module_file(self, spec: str) -> Path:
+        """A file inside a Go module: "folder under go/: module path: file"."""
+        folder, module, name = (part.strip() for part in spec.split(":"))
+        go, env = self._command()
+        where = HERE / "go" / folder
+        text([go, "mod", "download", module], cwd=where, env={**env, "GOFLAGS": "-mod=readonly"})
+        path = Path(text([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=where, env=env)) / name
+        if not path.is_file():
+            raise BedError(f"the module {module} has no file {name}: look at {path.parent} and correct artifacts.toml")
+        return path
+
+    def key(self, name: str) -> str:
+        """Changes when the recipe of a "program/binary" or of a module file changes: spec and module files."""
+        program = self.table.programs.get(name.partition("/")[0])
+        folder = HERE / "c" if program and program.c_source else HERE / "go" / (program.module if program else name.split(":")[0])
+        digest = hashlib.sha256(json.dumps(asdict(program) if program else name, sort_keys=True).encode())
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
+        return digest.hexdigest()[:16]
+
+    def _command(self) -> tuple[str, dict[str, str]]:
+        if self._go is None:
+            self._go = host.go()
+        return self._go
+
+    def _folder(self, program: Program) -> Path:
+        base = cache() / "build" / program.name
+        folder = base / self.key(program.name)
+        if folder.is_dir():
+            return folder
+        if program.cgo or program.c_source:
+            host.ensure(host.BUILD)
+        with CLOCK.phase(f"build {program.name}", f"building {', '.join(program.packages)}"), scratch(program.name) as work:
+            out = work / "out"
+            out.mkdir()
+            if program.c_source:
+                self._compile_c(program, out)
+            else:
+                self._compile_go(program, out)
+            base.mkdir(parents=True, exist_ok=True)
+            out.rename(folder)
+        for old in base.iterdir():
+            if old != folder:
+                shutil.rmtree(old, ignore_errors=True)
+        return folder
+
+    def _compile_c(self, program: Program, out: Path) -> None:
+        for binary, source in program.packages.items():
+            run_long(program.name, ["gcc", "-static", "-Os", "-s", "-Wall", "-o", out / binary, HERE / "c" / source])
+
+    def _compile_go(self, program: Program, out: Path) -> None:
+        go, env = self._command()
+        flags = ["-s", "-w"]
+        flags += [f"-X {package}.{key}={value}" for package in program.stamp_packages for key, value in program.stamp.items()]
+        if program.cgo:
+            flags += ["-linkmode external", "-extldflags -static"]
+        env = {**env, "CGO_ENABLED": "1" if program.cgo else "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
+        command = [go, "build", "-v", "-trimpath", "-tags", ",".join(program.tags), "-ldflags", " ".join(flags)]
+        command += ["-o", f"{out}/", *program.packages.values()]
+        run_long(program.name, command, env=env, cwd=HERE / "go" / program.module)
+        self._rename(program, out)
+
+    @staticmethod
+    def _rename(program: Program, out: Path) -> None:
+        """go names a binary after the package's last path element that is not a version, or after the module."""
+        for binary, package in program.packages.items():
+            parts = [part for part in package.split("/") if not (part[:1] == "v" and part[1:].isdigit())]
+            made = out / (program.module if package == "." else parts[-1])
+            if not made.exists():
+                raise BedError(f"{program.name}: go build left no {made.name}, only {sorted(path.name for path in out.iterdir())}")
+            made.rename(out / binary)

@@ -1,0 +1,63 @@
+# Copyright: the gpufleet.k8s authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`bed prepare`: everything that sites are made from, kept in the cache."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import host, images, mirror, node_image, table
+from .build import Builder
+from .table import Table
+from .work import CLOCK, cache, lock, run_long, say, scratch, sweep_scratch
+
+MOTO = "5.2.5"
+NODE_PYTHON = "3.11"  # bookworm's: moto runs in a container of the node image
+
+
+@dataclass(frozen=True)
+class Prepared:
+    table: Table
+    registry: Path  # the registry's binary
+    image: str  # the node image
+
+
+def moto_folder() -> Path:
+    return cache() / f"moto-{MOTO}-py{NODE_PYTHON}"
+
+
+def prepare(online: bool = True) -> Prepared:
+    """Safe to kill at any point, and to run twice at once: what is complete is kept, and renamed into place when it is."""
+    host.need_root()
+    with lock("prepare"):
+        sweep_scratch()
+        host.ensure(host.COMMANDS)
+        wanted = table.load()
+        builder = Builder(wanted)
+        with ThreadPoolExecutor(2) as pool:  # builds use all cores at times; debootstrap and pip mostly wait
+            node = pool.submit(node_image.make)
+            moto = pool.submit(_moto)
+            mirror.fill(wanted.files, builder, online)
+            registry = builder.binary("registry/registry")
+            image = node.result()
+            moto.result()
+        images.fill(wanted.images, builder, image, online)
+    return Prepared(wanted, registry, image)
+
+
+def _moto() -> None:
+    folder = moto_folder()
+    if folder.is_dir():
+        return
+    with CLOCK.phase("moto", f"installing moto {MOTO} for the nodes' Python {NODE_PYTHON}"), scratch("moto") as work:
+        only = ["--only-binary=:all:", "--python-version", NODE_PYTHON, "--implementation", "cp"]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        run_long("moto", [*pip, "--target", work / "site", *only, f"moto[server]=={MOTO}"])
+        (work / "site").rename(folder)
+    for old in cache().glob("moto-*"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)

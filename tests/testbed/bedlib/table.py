@@ -1,0 +1,139 @@
+# Copyright: the gpufleet.k8s authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""artifacts.toml as typed values. Pure, apart from reading that one file."""
+
+from __future__ import annotations
+
+import platform
+import re
+import tomllib
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from .work import HERE, BedError
+
+ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    packages: dict[str, str]  # binary -> Go package
+    module: str = ""  # folder under go/
+    c_source: str = ""  # file under c/, instead of Go
+    cgo: bool = False
+    tags: list[str] = field(default_factory=list)
+    stamp_packages: list[str] = field(default_factory=list)
+    stamp: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class File:
+    url: str
+    checksum: str = ""  # URL of upstream's own
+    program: str = ""  # "program/binary"
+    archive: dict[str, str] = field(default_factory=dict)  # member -> "program/binary"
+    module_file: str = ""  # "folder: module path: file"
+
+
+@dataclass(frozen=True)
+class Image:
+    ref: str  # host/repository:tag
+    files: dict[str, str] = field(default_factory=dict)  # path in the image -> "program/binary"
+    base: str = ""
+    entrypoint: list[str] = field(default_factory=list)
+    cmd: list[str] = field(default_factory=list)
+    user: str = ""
+
+    @property
+    def host(self) -> str:
+        return self.ref.split("/", 1)[0]
+
+    @property
+    def repository(self) -> str:
+        return self.ref.split("/", 1)[1].rsplit(":", 1)[0]
+
+    @property
+    def tag(self) -> str:
+        return self.ref.rsplit(":", 1)[1]
+
+
+@dataclass(frozen=True)
+class Table:
+    versions: dict[str, str]
+    programs: dict[str, Program]
+    files: list[File]
+    images: list[Image]
+
+
+def mirror_path(url: str) -> str:
+    """Where a URL's file lies in the mirror: `https://HOST/PATH` -> `HOST/PATH`. Refuses what could leave the mirror."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+        raise BedError(f"{url}: only plain https://HOST/PATH URLs have a place in the mirror")
+    segments = parts.path.split("/")[1:]
+    if not all(segments) or any(segment in (".", "..") for segment in segments):
+        raise BedError(f"{url}: the path must name a file, without empty, '.' or '..' segments")
+    return "/".join([parts.netloc, *segments])
+
+
+def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
+    """Raises BedError naming the entry at fault."""
+    raw = tomllib.loads(path.read_text())
+    names = {"arch": arch, **raw["versions"]}
+
+    def fill(value: t.Any) -> t.Any:
+        if isinstance(value, str):
+            return re.sub(r"\{(\w+)(\.number)?\}", lambda m: named(m[1], bool(m[2]), value), value)
+        if isinstance(value, dict):
+            return {fill(key): fill(entry) for key, entry in value.items()}
+        return [fill(entry) for entry in value] if isinstance(value, list) else value
+
+    def named(name: str, number: bool, where: str) -> str:
+        if name not in names:
+            raise BedError(f"{path.name}: {where!r} names {{{name}}}, which [versions] does not have")
+        return names[name].removeprefix("v") if number else names[name]
+
+    filled = fill({key: value for key, value in raw.items() if key != "versions"})
+    try:
+        programs = {name: Program(name=name, **{"module": name, **entry}) for name, entry in filled["program"].items()}
+        table = Table(
+            versions=raw["versions"],
+            programs=programs,
+            files=[File(**entry) for entry in filled["file"]],
+            images=[Image(**entry) for entry in filled["image"]],
+        )
+    except TypeError as error:
+        raise BedError(f"{path.name}: {error}") from error
+    _check(table, path.name)
+    return table
+
+
+def _check(table: Table, where: str) -> None:
+    seen: set[str] = set()
+    for entry in table.files:
+        place = mirror_path(entry.url)
+        if place in seen:
+            raise BedError(f"{where}: {entry.url} stands there twice")
+        seen.add(place)
+        if sum(map(bool, (entry.program, entry.archive, entry.module_file))) != 1:
+            raise BedError(f"{where}: {entry.url} needs exactly one of program, archive, module_file")
+    for image in table.images:
+        if not re.fullmatch(r"[\w.-]+\.[a-z]+/[a-z0-9/._-]+:[\w.-]+", image.ref):
+            raise BedError(f"{where}: image {image.ref!r} is not HOST/REPOSITORY:TAG")
+        if image.base not in ("", "net", "busybox"):
+            raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox")
+    for made in (*table.files, *table.images):
+        for need in needs(made):
+            program, _, binary = need.partition("/")
+            if program not in table.programs or binary not in table.programs[program].packages:
+                raise BedError(f"{where}: {need!r} is not PROGRAM/BINARY of a [program.*]")
+
+
+def needs(made: File | Image) -> list[str]:
+    """The "program/binary" names that something is made from."""
+    if isinstance(made, Image):
+        return list(made.files.values())
+    return [made.program] if made.program else list(made.archive.values())
