@@ -23,7 +23,11 @@ PACKAGES = [
     # what the node_base role installs elsewhere: here for speed, and because the images of kube-proxy and flannel take them
     *("conntrack", "socat", "ethtool", "iptables", "nftables"),
 ]
-MASKED = ["apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"]
+# timers that would change packages under a test, and a console that no node has
+MASKED = [
+    *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
+    *("getty@tty1.service", "console-getty.service"),
+]
 FILES = {
     "etc/ssh/sshd_config.d/testbed.conf": "UseDNS no\nPasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
     # a real machine makes its host key at first boot
