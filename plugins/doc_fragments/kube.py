@@ -11,7 +11,9 @@ class ModuleDocFragment:
 options:
   kubeconfig:
     description:
-      - Path of a kubeconfig file, or its content as a dictionary. A dictionary holds secrets, so give such a task C(no_log).
+      - Path of a kubeconfig file, or its content as a dictionary.
+      - It may hold secrets, so where the module is sent to a host all its values are blanked out in the result; give a path
+        where that hides too much.
       - Without O(kubeconfig), O(context) and credentials, a pod's service account is used, then the default
         kubeconfig (E(KUBECONFIG) or C(~/.kube/config)).
       - Can also be set by E(K8S_AUTH_KUBECONFIG).
@@ -79,6 +81,15 @@ options:
   persist_config:
     description: Whether a refreshed token is written back to the kubeconfig. Can also be set by E(K8S_AUTH_PERSIST_CONFIG).
     type: bool
+  impersonate_user:
+    description: User to act as. Can also be set by E(K8S_AUTH_IMPERSONATE_USER).
+    type: str
+  impersonate_groups:
+    description:
+      - Groups to act as a member of, together with O(impersonate_user).
+      - Can also be set by E(K8S_AUTH_IMPERSONATE_GROUPS), comma-separated.
+    type: list
+    elements: str
 requirements:
   - kubernetes >= 24.2, < 37 (Python package, where the module runs)
 """

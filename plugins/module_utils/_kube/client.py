@@ -36,7 +36,8 @@ PACKAGE = "kubernetes>=24.2,<37"
 
 #: Names, aliases and K8S_AUTH_* variables are those of kubernetes.core, so that its users change nothing.
 AUTH_SPEC: dict[str, dict[str, t.Any]] = {
-    "kubeconfig": {"type": "raw", "fallback": (env_fallback, ["K8S_AUTH_KUBECONFIG"])},
+    # no_log: as a dict it holds secrets
+    "kubeconfig": {"type": "raw", "no_log": True, "fallback": (env_fallback, ["K8S_AUTH_KUBECONFIG"])},
     "context": {"type": "str", "fallback": (env_fallback, ["K8S_AUTH_CONTEXT"])},
     "host": {"type": "str", "fallback": (env_fallback, ["K8S_AUTH_HOST"])},
     "api_key": {"type": "str", "no_log": True, "fallback": (env_fallback, ["K8S_AUTH_API_KEY"])},
@@ -83,6 +84,12 @@ AUTH_SPEC: dict[str, dict[str, t.Any]] = {
         },
     },
     "persist_config": {"type": "bool", "fallback": (env_fallback, ["K8S_AUTH_PERSIST_CONFIG"])},
+    "impersonate_user": {"type": "str", "fallback": (env_fallback, ["K8S_AUTH_IMPERSONATE_USER"])},
+    "impersonate_groups": {
+        "type": "list",
+        "elements": "str",
+        "fallback": (env_fallback, ["K8S_AUTH_IMPERSONATE_GROUPS"]),
+    },
 }
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -116,13 +123,11 @@ class KubeClient:
     `server` is its URL; `source` says where the identity comes from, for error messages.
     """
 
-    def __init__(
-        self, server: str, source: str, pool: t.Any, authorization: t.Callable[[], str | None], connections: int
-    ) -> None:
+    def __init__(self, server: str, source: str, pool: t.Any, authorization: t.Callable[[], str | None], headers: t.Any) -> None:
         self.server = server
         self.source = source
-        self.connections = connections
         self._pool = pool
+        self._headers = headers
         self._authorization = authorization
         self._lock = threading.Lock()
         self._budget = RETRY_BUDGET
@@ -181,7 +186,7 @@ class KubeClient:
     def _send(self, method: str, target: str, data: bytes | None, content_type: str) -> tuple[int, t.Any, bytes]:
         import urllib3  # noqa: PLC0415  comes with the kubernetes package
 
-        headers = {"Accept": "application/json", "User-Agent": "gpufleet.k8s"}
+        headers = self._headers.copy()
         if data is not None:
             headers["Content-Type"] = content_type
         with self._lock:  # an expired token is fetched once, not by every thread
@@ -289,7 +294,13 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
             return t.cast("str | None", setting["value"])
         return None
 
-    return KubeClient(server, source, pool, authorization, connections)
+    headers = getattr(urllib3.response, "HTTPHeaderDict")(Accept="application/json")  # noqa: B009  exported from 2.0 on
+    headers["User-Agent"] = "gpufleet.k8s"
+    if given.get("impersonate_user"):
+        headers["Impersonate-User"] = given["impersonate_user"]
+    for group in given.get("impersonate_groups") or ():
+        headers.add("Impersonate-Group", group)
+    return KubeClient(server, source, pool, authorization, headers)
 
 
 def _load(configuration: t.Any, given: t.Mapping[str, t.Any], scratch: str) -> str:
