@@ -1,0 +1,166 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The two files that the role containerd writes, from what the user wants and what the role promises."""
+
+from __future__ import annotations
+
+import copy
+import re
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+DOCUMENTATION = r"""
+name: containerd_config
+short_description: Plans containerd's configuration files
+version_added: 0.1.0
+author:
+  - The gpufleet.k8s authors
+description:
+  - Merges a containerd configuration over what a Kubernetes node needs, and splits it into a minimal base file and a drop-in.
+  - The schema version is chosen from containerd's version, V(3) for 2.0 to 2.2 and V(4) from 2.3 on. A base file of the newest schema
+    takes drop-ins of any older one; the other way round containerd leaves the drop-in out.
+  - Every runtime of the type C(io.containerd.runc.v2) gets C(SystemdCgroup = true). They must all agree, because containerd tells the kubelet
+    one cgroup driver for all of them.
+positional: _input
+options:
+  _input:
+    description: The user's configuration, as in C(config.toml) of containerd 2.x. It wins over what the role sets.
+    type: dict
+    required: true
+  version:
+    description: The version of containerd, for example V(2.3.5).
+    type: str
+    required: true
+  root:
+    description: Where containerd keeps images and containers.
+    type: str
+    required: true
+  conf_dir:
+    description: The folder of drop-in files.
+    type: str
+    default: /etc/containerd/conf.d
+  certs_dir:
+    description: The folder of registry host configurations.
+    type: str
+    default: /etc/containerd/certs.d
+  sandbox_image:
+    description: The pause image.
+    type: str
+    required: true
+  runc:
+    description: The path of runc.
+    type: str
+    default: /usr/local/sbin/runc
+"""
+
+EXAMPLES = r"""
+- name: Plan
+  ansible.builtin.set_fact:
+    plan: "{{ {'oom_score': -999} | gpufleet.k8s.containerd_config(version='2.3.5', root='/data/containerd', sandbox_image='registry.k8s.io/pause:3.10.2') }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The content of the C(base) file and of the C(dropin), as dictionaries for M(ansible.builtin.copy) and P(gpufleet.k8s.to_toml#filter).
+  type: dict
+"""
+
+RUNTIME = "io.containerd.cri.v1.runtime"
+IMAGES = "io.containerd.cri.v1.images"
+RUNC_V2 = "io.containerd.runc.v2"
+#: Top-level keys that the role decides, and what to use instead.
+DECIDED = {
+    "version": "it follows from containerd_version",
+    "imports": "put files into conf.d instead; all of them are imported",
+    "root": "use containerd_root or containerd_data_disks, so that the folder is checked before it is used",
+}
+
+
+def containerd_config(
+    user: t.Any,
+    version: str,
+    root: str,
+    sandbox_image: str,
+    conf_dir: str = "/etc/containerd/conf.d",
+    certs_dir: str = "/etc/containerd/certs.d",
+    runc: str = "/usr/local/sbin/runc",
+) -> dict[str, dict[str, t.Any]]:
+    """`{base, dropin}`. Raises AnsibleFilterError naming the key of containerd_config that cannot be."""
+    if not isinstance(user, t.Mapping):
+        raise _refused("", f"is a {type(user).__name__}, not a dictionary")
+    for key, instead in DECIDED.items():
+        if key in user:
+            raise _refused(f".{key}", f"= {user[key]!r} is not yours to set here; {instead}")
+    if "io.containerd.grpc.v1.cri" in (user.get("plugins") or {}):
+        raise _refused(
+            ".plugins['io.containerd.grpc.v1.cri']",
+            f"is the name that containerd 1.x used and that 2.x would ignore; write {RUNTIME!r} (runtimes, CNI, CDI) or {IMAGES!r} (registry, snapshotter)",
+        )
+    schema = _schema(version)
+    ours = {
+        "plugins": {
+            IMAGES: {"pinned_images": {"sandbox": sandbox_image}, "registry": {"config_path": certs_dir}},
+            RUNTIME: {
+                "enable_cdi": True,
+                "containerd": {
+                    "default_runtime_name": "runc",
+                    "runtimes": {"runc": {"runtime_type": RUNC_V2, "options": {"BinaryName": runc, "SystemdCgroup": True}}},
+                },
+            },
+        },
+    }
+    merged = _merge(ours, user, "")
+    for name, runtime in merged["plugins"][RUNTIME]["containerd"]["runtimes"].items():
+        where = f".plugins['{RUNTIME}'].containerd.runtimes[{name!r}]"
+        if not isinstance(runtime, dict):
+            raise _refused(where, "is not a dictionary")
+        if runtime.setdefault("runtime_type", RUNC_V2) != RUNC_V2:
+            continue
+        if not isinstance(runtime.setdefault("options", {}), dict):
+            raise _refused(f"{where}.options", "is not a dictionary")
+        if runtime["options"].setdefault("SystemdCgroup", True) is not True:
+            raise _refused(
+                f"{where}.options.SystemdCgroup",
+                f"= {runtime['options']['SystemdCgroup']!r}; it must be true on every runtime, as the kubelet uses the systemd cgroup driver",
+            )
+    return {
+        "base": {"version": schema, "root": root, "imports": [f"{conf_dir}/*.toml"]},
+        "dropin": {"version": schema, **merged},
+    }
+
+
+def _schema(version: str) -> int:
+    match = re.match(r"v?(\d+)\.(\d+)(?:\.|$)", str(version))
+    if not match:
+        raise AnsibleFilterError(f"containerd_version: {version!r} is not a version such as 2.3.5")
+    number = (int(match[1]), int(match[2]))
+    if number < (2, 0):
+        raise AnsibleFilterError(
+            f"containerd_version: {version} is not supported; Kubernetes 1.36 and this role need containerd 2.0 or newer"
+        )
+    return 4 if number >= (2, 3) else 3
+
+
+def _merge(ours: t.Any, user: t.Any, where: str) -> t.Any:
+    if not isinstance(ours, dict):
+        return copy.deepcopy(user)
+    if not isinstance(user, t.Mapping):
+        raise _refused(where, f"= {user!r} is not a dictionary")
+    return {
+        **{key: value for key, value in ours.items() if key not in user},
+        **{
+            key: _merge(ours.get(key), value, f"{where}[{key!r}]") if key in ours else copy.deepcopy(value)
+            for key, value in user.items()
+        },
+    }
+
+
+def _refused(where: str, why: str) -> AnsibleFilterError:
+    return AnsibleFilterError(f"containerd_config{where} {why}")
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"containerd_config": containerd_config}

@@ -1,0 +1,170 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""kubeadm's configuration documents from the dictionaries that the user already knows."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+DOCUMENTATION = r"""
+name: kubeadm_documents
+short_description: Completes the user's kubeadm configuration with what makes the host a node
+version_added: 0.1.0
+author:
+  - The gpufleet.k8s authors
+description:
+  - Takes the parts of a kubeadm configuration as the user wrote them and adds apiVersion, kind and what is not there.
+    What the user wrote always wins, also for a single flag of C(kubeletExtraArgs).
+  - Node labels are the only thing that is added to a value of the user.
+positional: _input
+options:
+  _input:
+    description: Parts by short name. C(cluster), C(init), C(join), C(kubelet) and C(kube_proxy) are known.
+    type: dict
+    required: true
+  join:
+    description: Whether the host joins a cluster. Otherwise it begins one.
+    type: bool
+    required: true
+  control_plane:
+    description: Whether a host that joins becomes a control plane.
+    type: bool
+    default: false
+  name:
+    description: Name of the Node.
+    type: str
+    required: true
+  address:
+    description: The node's addresses, one for each family, joined by a comma.
+    type: str
+    required: true
+  version:
+    description: Kubernetes version.
+    type: str
+    required: true
+  labels:
+    description: Labels of the node at its registration.
+    type: dict
+    default: {}
+  provider_id:
+    description: C(providerID) of the Node, none if empty.
+    type: str
+    default: ''
+  endpoint:
+    description: C(controlPlaneEndpoint) of a cluster that begins, none if empty; for a host that joins, the API server to ask.
+    type: str
+    default: ''
+  ca_cert_hashes:
+    description: Pins of the cluster's CA, for a host that joins.
+    type: list
+    elements: str
+    default: []
+  ignore_preflight_errors:
+    description: Names of kubeadm's preflight checks that may fail.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: What kubeadm init would get
+  ansible.builtin.debug:
+    msg: >-
+      {{ {'cluster': {'networking': {'podSubnet': '10.244.0.0/14'}}}
+         | gpufleet.k8s.kubeadm_documents(join=false, name='head', address='10.1.2.3', version='1.36.3') }}
+"""
+
+RETURN = r"""
+_value:
+  description: The documents.
+  type: list
+  elements: dict
+"""
+
+KUBEADM, KUBELET, KUBE_PROXY = "kubeadm.k8s.io/v1beta4", "kubelet.config.k8s.io/v1beta1", "kubeproxy.config.k8s.io/v1alpha1"
+#: The token that `kubeadm init` insists on making is not used; it should not outlive the run.
+UNUSED_TTL = "5m0s"
+Document = dict[str, t.Any]
+
+
+def kubeadm_documents(
+    parts: t.Mapping[str, Document],
+    *,
+    join: bool,
+    name: str,
+    address: str,
+    version: str,
+    control_plane: bool = False,
+    labels: t.Mapping[str, t.Any] | None = None,
+    provider_id: str = "",
+    endpoint: str = "",
+    ca_cert_hashes: t.Sequence[str] = (),
+    ignore_preflight_errors: t.Sequence[str] = (),
+) -> list[Document]:
+    """InitConfiguration, ClusterConfiguration and component configurations, or JoinConfiguration."""
+    flags = {"node-ip": address}
+    if labels:
+        flags["node-labels"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    if provider_id:
+        flags["provider-id"] = provider_id
+    registration: Document = {"name": name}
+    if ignore_preflight_errors:
+        registration["ignorePreflightErrors"] = list(ignore_preflight_errors)
+    local = {"advertiseAddress": address.split(",", maxsplit=1)[0]}
+
+    if join:
+        discovery: Document = {"apiServerEndpoint": endpoint, "caCertHashes": list(ca_cert_hashes)}
+        defaults: Document = {"nodeRegistration": registration}
+        if "file" not in (parts.get("join") or {}).get("discovery", {}):
+            defaults["discovery"] = {"bootstrapToken": discovery}
+        if control_plane:
+            defaults["controlPlane"] = {"localAPIEndpoint": local}
+        return [_with_flags(_document(KUBEADM, "JoinConfiguration", parts.get("join"), defaults), flags)]
+
+    init: Document = {"nodeRegistration": registration, "localAPIEndpoint": local, "bootstrapTokens": [{"ttl": UNUSED_TTL}]}
+    cluster: Document = {"kubernetesVersion": f"v{version.lstrip('v')}"}
+    if endpoint:
+        cluster["controlPlaneEndpoint"] = endpoint
+    documents = [
+        _with_flags(_document(KUBEADM, "InitConfiguration", parts.get("init"), init), flags),
+        _document(KUBEADM, "ClusterConfiguration", parts.get("cluster"), cluster),
+    ]
+    if parts.get("kubelet"):
+        documents.append(_document(KUBELET, "KubeletConfiguration", parts["kubelet"], {}))
+    if parts.get("kube_proxy"):
+        documents.append(_document(KUBE_PROXY, "KubeProxyConfiguration", parts["kube_proxy"], {}))
+    return documents
+
+
+def _document(api_version: str, kind: str, wished: Document | None, defaults: Document) -> Document:
+    return {"apiVersion": api_version, "kind": kind, **_over(defaults, copy.deepcopy(wished or {}))}
+
+
+def _over(defaults: t.Any, wished: t.Any) -> t.Any:
+    """`wished` over `defaults`, dictionary by dictionary."""
+    if isinstance(defaults, dict) and isinstance(wished, dict):
+        return {**defaults, **{key: _over(defaults.get(key), value) for key, value in wished.items()}}
+    return wished
+
+
+def _with_flags(document: Document, flags: dict[str, str]) -> Document:
+    wished = list(document["nodeRegistration"].get("kubeletExtraArgs") or [])
+    flags = dict(flags)
+    for position, flag in enumerate(wished):
+        ours = flags.pop(flag["name"], None)
+        if ours is not None and flag["name"] == "node-labels":
+            keys = {label.partition("=")[0] for label in flag["value"].split(",")}
+            added = [label for label in ours.split(",") if label.partition("=")[0] not in keys]
+            wished[position] = {**flag, "value": ",".join([flag["value"], *added])}
+    wished += [{"name": name, "value": value} for name, value in flags.items()]
+    document["nodeRegistration"] = {**document["nodeRegistration"], "kubeletExtraArgs": wished}
+    return document
+
+
+class FilterModule:
+    """What ansible-core loads."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"kubeadm_documents": kubeadm_documents}

@@ -1,0 +1,128 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role kubeadm cannot serve, told from variables alone."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+DOCUMENTATION = r"""
+name: kubeadm_problems
+short_description: Says what the role kubeadm cannot serve
+version_added: 0.1.0
+author:
+  - The gpufleet.k8s authors
+description:
+  - Looks at a version, an inventory and the data to join with, before anything is asked of a host.
+positional: _input
+options:
+  _input:
+    description: A C(ClusterConfiguration).
+    type: dict
+    required: true
+  version:
+    description: The Kubernetes version that is wanted.
+    type: str
+    required: true
+  minors:
+    description: Minor releases that the role knows.
+    type: list
+    elements: str
+    required: true
+  control_planes:
+    description: Hosts of the inventory group kube_control_plane.
+    type: list
+    elements: str
+    required: true
+  endpoint:
+    description: C(controlPlaneEndpoint).
+    type: str
+    default: ''
+  join:
+    description: Data to join with. C(endpoint), C(token), C(ca_cert_hashes) and C(certificate_key) are known.
+    type: dict
+    default: {}
+"""
+
+EXAMPLES = r"""
+- name: Not before the inventory has a control plane
+  ansible.builtin.assert:
+    that: problems | length == 0
+    fail_msg: "{{ problems | join('; ') }}"
+  vars:
+    problems: >-
+      {{ {} | gpufleet.k8s.kubeadm_problems(version='1.36.3', minors=['1.36'], control_planes=groups['kube_control_plane']) }}
+"""
+
+RETURN = r"""
+_value:
+  description: One sentence for each problem.
+  type: list
+  elements: str
+"""
+
+VERSION = re.compile(r"v?(\d+\.\d+)\.\d+")
+TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
+CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+JOIN_KEYS = ("endpoint", "token", "ca_cert_hashes", "certificate_key")
+
+
+def kubeadm_problems(
+    configuration: t.Mapping[str, t.Any],
+    *,
+    version: str,
+    minors: t.Sequence[str],
+    control_planes: t.Sequence[str],
+    endpoint: str = "",
+    join: t.Mapping[str, t.Any] | None = None,
+) -> list[str]:
+    """Sentences naming variable, value and remedy; never a token. Pure."""
+    problems = []
+    matched = VERSION.fullmatch(str(version))
+    if not matched or matched[1] not in minors:
+        what = "of a release unknown to this role" if matched else "not a version such as 1.36.3"
+        problems.append(f"kubeadm_version {version!r} is {what}; it knows {', '.join(f'{minor}.x' for minor in minors)}")
+    named = str(configuration.get("kubernetesVersion", "")).lstrip("v")
+    if named and named != str(version).lstrip("v"):
+        problems.append(
+            f"kubeadm_cluster_configuration.kubernetesVersion is {named!r} and kubeadm_version is {version!r}: "
+            "say it once, with kubeadm_version"
+        )
+    if not control_planes and not join:
+        problems.append(
+            "the inventory group kube_control_plane has no host: put the host there that should begin the cluster, or give "
+            "kubeadm_join to join one that exists"
+        )
+    if len(control_planes) > 1 and not endpoint and "controlPlaneEndpoint" not in configuration:
+        problems.append(
+            f"kube_control_plane has {len(control_planes)} hosts ({', '.join(control_planes)}) and "
+            "kubeadm_control_plane_endpoint is empty: several control planes need one address in front of them, which cannot be added later"
+        )
+    return problems + _join_problems(join or {})
+
+
+def _join_problems(join: t.Mapping[str, t.Any]) -> list[str]:
+    problems = []
+    unknown = sorted(set(join) - set(JOIN_KEYS))
+    if unknown:
+        problems.append(f"kubeadm_join has the unknown key(s) {', '.join(unknown)}; it knows {', '.join(JOIN_KEYS)}")
+    if join.get("token") and not TOKEN.fullmatch(str(join["token"])):
+        problems.append("kubeadm_join.token is not of the form abcdef.0123456789abcdef (it is not shown)")
+    if join and not join.get("endpoint"):
+        problems.append("kubeadm_join has no endpoint (host:port of the API server)")
+    hashes = join.get("ca_cert_hashes", [])
+    wrong = [str(item) for item in hashes if not CA_HASH.fullmatch(str(item))]
+    if wrong:
+        problems.append(f"kubeadm_join.ca_cert_hashes has {', '.join(wrong)}; an entry is sha256: and 64 hexadecimal digits")
+    if join and not hashes:
+        problems.append("kubeadm_join has no ca_cert_hashes: a host that joins without them cannot tell a false control plane")
+    return problems
+
+
+class FilterModule:
+    """What ansible-core loads."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"kubeadm_problems": kubeadm_problems}
