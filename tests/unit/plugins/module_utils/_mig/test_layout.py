@@ -6,9 +6,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import known, solver
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
     COMPUTE_SIZES,
@@ -19,6 +16,8 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
     Profile,
 )
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from hypothesis import given
+from hypothesis import strategies as st
 
 A100 = known.KNOWN["A100-40GB"][0]
 
@@ -78,12 +77,12 @@ def test_only_ampere_needs_a_reset() -> None:
 
 
 def test_an_unknown_profile_lists_what_there_is() -> None:
-    with pytest.raises(PlanError, match="A100-40GB has no profile 2g.20gb; it has 1g.5gb, .*7g.40gb"):
+    with pytest.raises(PlanError, match=r"A100-40GB has no profile 2g.20gb; it has 1g.5gb, .*7g.40gb"):
         A100.find(Profile.parse("2g.20gb"))
 
 
 def test_there_is_no_compute_instance_of_three_in_a_4g() -> None:
-    with pytest.raises(PlanError, match="3c.4g.20gb: a 4g.20gb instance holds compute instances of 1c, 2c, 4c"):
+    with pytest.raises(PlanError, match=r"3c.4g.20gb: a 4g.20gb instance holds compute instances of 1c, 2c, 4c"):
         A100.find(Profile.parse("3c.4g.20gb"))
 
 
