@@ -98,7 +98,8 @@ def kubeadm_problems(
     if len(control_planes) > 1 and not endpoint and "controlPlaneEndpoint" not in configuration:
         problems.append(
             f"kube_control_plane has {len(control_planes)} hosts ({', '.join(control_planes)}) and "
-            "kubeadm_control_plane_endpoint is empty: several control planes need one address in front of them, which cannot be added later"
+            "kubeadm_control_plane_endpoint is empty: several control planes need one "
+            "address in front of them, which cannot be added later"
         )
     return problems + _join_problems(join or {})
 
