@@ -13,8 +13,8 @@ author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Reads the secret that M(gpufleet.k8s.hyperpod_token) keeps, and waits until a worker can join with it.
   - What a run of that module puts right is waited for, up to O(wait_timeout). The secret is not there yet, scheduled for
-    deletion, malformed, of another cluster than O(cluster_arn) or O(cluster_id), or its token is expired; or AWS throttles or does not answer.
-    The error says what was seen last.
+    deletion, malformed, of another cluster than O(cluster_arn) or O(cluster_id), or its token is expired; or AWS throttles or
+    does not answer. The error says what was seen last.
   - What waiting does not mend fails at once, such as missing permissions, missing or expired credentials.
   - Secrets written by shimomut's C(hyperpod_k8s) scripts are understood; they do not say when their token ends.
 extends_documentation_fragment:

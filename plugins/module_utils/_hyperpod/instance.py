@@ -40,7 +40,8 @@ def find_instance(resource_config: t.Any, ip: str, availability_zone_id: str = "
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise PlanError(
             f"resource_config.json is not as HyperPod writes it ({type(error).__name__}: {error}); it has"
-            " ClusterConfig.ClusterArn and InstanceGroups[] with Name, InstanceType and Instances[] of InstanceName, InstanceId, CustomerIpAddress"
+            " ClusterConfig.ClusterArn and InstanceGroups[] with Name, InstanceType and Instances[] of InstanceName, InstanceId"
+            " and CustomerIpAddress"
         ) from error
     arn = parse_cluster_arn(arn_text)
     return {
