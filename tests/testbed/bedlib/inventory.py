@@ -13,16 +13,20 @@ from . import hyperpod
 from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
 
 
+# Sites are 10.112.S.0/24. Not below: kube-proxy drops what goes to 10.96.0.0 - 10.111.255.255, kubeadm's Service addresses.
+PREFIX = "10.112"
+
+
 @dataclass(frozen=True)
 class Site:
     name: str
-    subnet: int  # the S of 10.111.S.0/24
+    network: str  # the first three numbers of its /24
     nodes: int
     control_planes: int
     plain: bool
 
     def addresses(self) -> list[str]:
-        return [f"10.111.{self.subnet}.{11 + index}" for index in range(self.nodes)]
+        return [f"{self.network}.{11 + index}" for index in range(self.nodes)]
 
     def hosts(self) -> dict[str, str]:
         """Host name -> address, as EC2 names hosts."""
@@ -30,7 +34,7 @@ class Site:
 
     @property
     def services(self) -> str:
-        return f"10.111.{self.subnet}.2"
+        return f"{self.network}.2"
 
 
 def ssh_options(folder: Path) -> list[str]:

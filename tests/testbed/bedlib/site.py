@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import io
+import ipaddress
 import json
 import os
 import re
@@ -35,7 +36,10 @@ def sites() -> Path:
 
 def read(name: str) -> Site | None:
     path = sites() / name / "site.json"
-    return Site(**json.loads(path.read_text())) if path.exists() else None
+    raw = json.loads(path.read_text()) if path.exists() else None
+    if raw and "subnet" in raw:
+        raw["network"] = f"10.111.{raw.pop('subnet')}"
+    return Site(**raw) if raw else None
 
 
 def known() -> list[str]:
@@ -48,15 +52,17 @@ def known() -> list[str]:
     return sorted({*folders, *labelled})
 
 
-def free_subnet(taken: t.Iterable[str]) -> int:
-    """The lowest S whose 10.111.S.0/24 is in none of the networks `taken` (CIDR strings)."""
-    used = {int(match[1]) for network in taken if (match := re.match(r"10\.111\.(\d+)\.", network))}
-    if any(re.match(r"10\.(0\.0\.0/8|111\.0\.0/16)$", network) for network in taken):
-        raise BedError("this machine already routes 10.111.0.0/16 elsewhere, and the test bed's sites live there")
-    for subnet in range(1, 251):
-        if subnet not in used:
-            return subnet
-    raise BedError("all 250 site networks are in use: remove sites with `bed down SITE` (`bed list` names them)")
+def free_network(taken: t.Iterable[str]) -> str:
+    """The lowest free network for a site ("10.112.1"), given the networks in use as CIDR strings."""
+    used = [ipaddress.ip_network(network) for network in taken]
+    for number in range(1, 251):
+        network = f"{inventory.PREFIX}.{number}"
+        if not any(ipaddress.ip_network(f"{network}.0/24").overlaps(other) for other in used):
+            return network
+    raise BedError(
+        f"every site network from {inventory.PREFIX}.1.0/24 to {inventory.PREFIX}.250.0/24 is in use on this machine:"
+        " remove sites with `bed down SITE` (`bed list` names them), or the route that covers them (`ip route`)"
+    )
 
 
 def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | None, plain: bool | None) -> Site:
@@ -70,8 +76,7 @@ def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | N
         (folder / "ssh").mkdir(mode=0o700, exist_ok=True)
         network = f"gpufleet-{name}"
         if not podman_has("network", network):
-            base = f"10.111.{site.subnet}"
-            subnet = ["--subnet", f"{base}.0/24", "--gateway", f"{base}.1"]
+            subnet = ["--subnet", f"{site.network}.0/24", "--gateway", f"{site.network}.1"]
             podman("network", "create", "--label", f"{LABEL}={name}", "--disable-dns", *subnet, network)
         with CLOCK.phase("nodes"), ThreadPoolExecutor(8) as pool:
             services = pool.submit(_services, site, prepared)
@@ -96,7 +101,7 @@ def down(name: str) -> None:
         containers = podman("ps", "-aq", "--filter", f"label={LABEL}={name}").split()
         if containers:
             podman("rm", "--force", "--time", "0", *containers)
-        mine = re.compile(rf"gpufleet-{re.escape(name)}-ip-10-111-\d+-\d+-[a-z]+")
+        mine = re.compile(rf"gpufleet-{re.escape(name)}-ip-(\d+-){{4}}[a-z]+")
         volumes = [volume for volume in podman("volume", "ls", "-q").split() if mine.fullmatch(volume)]
         if volumes:
             podman("volume", "rm", "--force", *volumes)
@@ -135,11 +140,7 @@ def _claim(name: str, nodes: int | None, control_planes: int | None, plain: bool
     site = read(name)
     if site is None:
         with lock("sites"):
-            routes = [entry["dst"] for entry in json.loads(text(["ip", "-j", "-4", "route", "show"]))]
-            recorded = [f"10.111.{other.subnet}.0/24" for path in sites().glob("*/site.json") if (other := read(path.parent.name))]
-            networks = re.findall(r"10\.111\.\d+\.0/24", podman("network", "inspect", *podman("network", "ls", "-q").split()))
-            subnet = free_subnet([*routes, *recorded, *networks])
-            site = Site(name, subnet, nodes or 3, control_planes or 1, bool(plain))
+            site = Site(name, free_network(_networks()), nodes or 3, control_planes or 1, bool(plain))
             if not 1 <= site.control_planes <= site.nodes <= 200:
                 raise BedError(f"{site.nodes} nodes with {site.control_planes} control planes: there are 1 to 200 nodes, and as many")
             write_atomic(sites() / name / "site.json", json.dumps(asdict(site)) + "\n")
@@ -147,6 +148,14 @@ def _claim(name: str, nodes: int | None, control_planes: int | None, plain: bool
         if asked is not None and asked != getattr(site, what):
             raise BedError(f"site {name} exists with {what}={getattr(site, what)}, not {asked}: `bed down {name}` first")
     return site
+
+
+def _networks() -> list[str]:
+    """What this machine routes, what sites recorded and what podman has, as CIDR strings."""
+    routes = [entry["dst"] for entry in json.loads(text(["ip", "-j", "-4", "route", "show"])) if entry["dst"] != "default"]
+    recorded = [f"{other.network}.0/24" for path in sites().glob("*/site.json") if (other := read(path.parent.name))]
+    described = json.loads(podman("network", "inspect", *podman("network", "ls", "-q").split()) or "[]")
+    return [*routes, *recorded, *(part["subnet"] for entry in described for part in entry.get("subnets", []))]
 
 
 def _ssh_key() -> Path:
