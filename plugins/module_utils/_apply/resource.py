@@ -1,0 +1,337 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""`kube_apply` on the control plane: renders, compares, applies, waits and prunes through kubectl."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+from pathlib import Path
+
+from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, VerifyError, run
+from .kubectl import Kubectl, KubectlError
+from .objects import (
+    CRD,
+    Object,
+    Ref,
+    apply_patches,
+    defined_kinds,
+    flatten,
+    inventory,
+    override_images,
+    prepare,
+    ref_of,
+    remembered,
+)
+from .planner import Observed, plan_absent, plan_present
+from .ready import AUTOMATIC, ROLLOUTS, pod_trouble, waiting_for, wanted_condition, wanted_field
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0  # between looks at what is waited for
+TROUBLED_PODS_SHOWN = 3
+
+
+class ApplyResource(Resource[Observed]):
+    """One set of manifests."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], check_mode: bool) -> None:
+        self.params = params
+        self.check_mode = check_mode
+        self.present = params["state"] == "present"
+        self.kubectl = Kubectl(params["kubectl"], params["kubeconfig"])
+        self.wished: list[Object] = []
+        self.last_seen: dict[Ref, Object] = {}
+
+    # observe ---------------------------------------------------------------------------------------------------------
+
+    def observe(self) -> Observed:
+        self.wished = self._render()
+        own = self._inventory([ref_of(o) for o in self.wished])
+        found, unknown = self._get([*self.wished, *own])
+        remember = [ref for o in own for ref in remembered(found.get(ref_of(o)))]
+        keys = {ref_of(o).key for o in self.wished}
+        if not self.present:
+            wished_refs = [ref_of(o) for o in self.wished]
+            candidates = [*(r for r in remember if r.key not in keys), *wished_refs]
+            there = self._get([ref.manifest() for ref in candidates])[0]
+            return Observed(
+                tuple(self.wished),
+                stale=tuple(ref for ref in candidates if ref in there),
+                inventory=next((ref_of(o) for o in own if ref_of(o) in found), None),
+            )
+        candidates = [ref for ref in remember if ref.key not in keys]
+        there = self._get([ref.manifest() for ref in candidates])[0]
+        stale = [ref for ref in candidates if ref in there]
+        if stale and not self.params["prune"]:
+            own = self._inventory([*(ref_of(o) for o in self.wished), *stale])
+        self.wished += own
+        self.last_seen = found
+        after, warnings = self._would_be(found, unknown)
+        return Observed(tuple(self.wished), found, after, tuple(stale), None, tuple(warnings))
+
+    def _render(self) -> list[Object]:
+        params = self.params
+        objects: list[Object] = []
+        for path in params["manifests"] or ():
+            if "://" in path:
+                raise PlanError(f"manifests: '{path}' is a URL; fetch it with gpufleet.k8s.artifact, which pins its content")
+            if not Path(path).exists():
+                raise PlanError(f"manifests: {path} does not exist on this host")
+            objects += self._to_json(path, path)
+        if params["kustomize"]:
+            objects += self._to_json("-", params["kustomize"], self.kubectl.run("kustomize", params["kustomize"], server=False))
+        content = params["content"]
+        if isinstance(content, str):
+            objects += self._to_json("-", "content", content) if content.strip() else []
+        elif content is not None:
+            for document in content if isinstance(content, list) else [content]:
+                objects += flatten(document) if isinstance(document, dict) else [document]
+        namespace = params["namespace"]
+        objects = apply_patches(objects, params["patches"] or (), namespace)
+        return prepare(override_images(objects, params["images"] or {}), namespace)
+
+    def _to_json(self, source: str, label: str, text: str = "") -> list[Object]:
+        try:
+            return self.kubectl.to_json(source, stdin=text)
+        except KubectlError as error:
+            raise PlanError(f"{label} cannot be read: {error.message}") from error
+
+    def _inventory(self, refs: t.Sequence[Ref]) -> list[Object]:
+        if not self.params["name"]:
+            return []
+        return [inventory(self.params["name"], self.params["inventory_namespace"], refs)]
+
+    def _get(self, objects: t.Sequence[Object]) -> tuple[dict[Ref, Object], set[tuple[str, str]]]:
+        found, unknown = self.kubectl.get(objects)
+        return _by_ref(objects, found), unknown
+
+    def _would_be(self, found: t.Mapping[Ref, Object], unknown: set[tuple[str, str]]) -> tuple[dict[Ref, Object], list[str]]:
+        """The API server's answer to a dry run. What needs a namespace or a definition of the same set cannot be asked yet."""
+        warnings = []
+        foreign = unknown - {(o["apiVersion"], o["kind"]) for o in self.wished if _group_kind(o) in defined_kinds(self.wished)}
+        if foreign:
+            names = ", ".join(sorted(f"{kind} ({version})" for version, kind in foreign))
+            message = f"the cluster does not know the kind {names}, and no definition of it is among the manifests"
+            if not self.check_mode:
+                raise PlanError(f"{message}; install that first")
+            warnings.append(f"{message}; taken as: an earlier task would install it")
+        new_namespaces = {o["metadata"]["name"] for o in self.wished if o["kind"] == "Namespace" and ref_of(o) not in found}
+        askable = [
+            o
+            for o in self.wished
+            if (o["apiVersion"], o["kind"]) not in unknown
+            and (o["kind"] == "Namespace" or o["metadata"]["namespace"] not in new_namespaces)
+        ]
+        try:
+            answer = self.kubectl.apply(askable, self.params["field_manager"], self.params["force_conflicts"], dry_run=True)
+        except KubectlError as error:
+            raise PlanError(f"the API server refuses the manifests: {error.message}") from error
+        return _by_ref(askable, answer), warnings
+
+    # plan ------------------------------------------------------------------------------------------------------------
+
+    def plan(self, observed: Observed) -> Plan:
+        return plan_present(observed, self.params["prune"]) if self.present else plan_absent(observed)
+
+    # apply -----------------------------------------------------------------------------------------------------------
+
+    def apply(self, step: Step) -> None:
+        """Not undone when a later step fails: half of a set is repaired by the next run, not by deleting the other half."""
+        if step.action == "apply":
+            self._apply(step.args["keep"])
+        else:
+            self._delete(step.args["groups"])
+
+    def _apply(self, keep: t.Sequence[Ref]) -> None:
+        """The inventory goes first and remembers old and new, so that a killed run forgets neither."""
+        own = self._inventory([*(ref_of(o) for o in self.wished if not self._is_inventory(o)), *keep])
+        objects = [o for o in self.wished if not self._is_inventory(o)]
+        definitions = [o for o in objects if o["kind"] in (CRD, "Namespace")]
+        deadline = time.monotonic() + self.params["wait_timeout"]
+        if any(ref_of(o) not in self.last_seen for o in definitions if o["kind"] == CRD):
+            self._apply_until([*own, *definitions], deadline)
+            self._wait([ref_of(o) for o in definitions if o["kind"] == CRD], (), deadline)
+            own, objects = [], [o for o in objects if o not in definitions]
+        self._apply_until([*own, *objects], deadline)
+
+    def _apply_until(self, objects: t.Sequence[Object], deadline: float) -> None:
+        while True:
+            try:
+                self.kubectl.apply(objects, self.params["field_manager"], self.params["force_conflicts"])
+                return
+            except KubectlError as error:
+                if not error.passing or time.monotonic() > deadline:
+                    raise ApplyError(error.message) from error
+                time.sleep(1)  # a webhook's pod is starting; nothing says when
+
+    def _delete(self, groups: t.Sequence[t.Sequence[Ref]]) -> None:
+        deadline = time.monotonic() + self.params["wait_timeout"]
+        for group in groups:
+            try:
+                self.kubectl.delete(group, max(1, int(deadline - time.monotonic())))
+            except KubectlError as error:
+                left = self._get([ref.manifest() for ref in group])[0]
+                raise ApplyError(
+                    f"{error.message}; still there: " + "; ".join(f"{ref} {_why_there(obj)}" for ref, obj in left.items())
+                ) from error
+        if self.present:
+            self.kubectl.apply([o for o in self.wished if self._is_inventory(o)], self.params["field_manager"], True)
+
+    def _is_inventory(self, obj: Object) -> bool:
+        own = self._inventory(())
+        return bool(own) and ref_of(own[0]) == ref_of(obj)
+
+    # verify ----------------------------------------------------------------------------------------------------------
+
+    def verify(self, plan: Plan | None = None) -> dict[str, t.Any]:
+        """Waits until everything works. The API server's answers already said that everything is as wished."""
+        del plan
+        if self.present:
+            automatic = [ref_of(o) for o in self.wished if o["kind"] in AUTOMATIC] if self.params["wait"] else []
+            deadline = time.monotonic() + self.params["wait_timeout"]
+            self._wait(automatic, self.params["wait_for"] or (), deadline)
+        return {}
+
+    def already_works(self) -> bool:
+        """What `observe` saw needs no waiting."""
+        automatic = [ref for ref in self.last_seen if ref.kind in AUTOMATIC] if self.params["wait"] else []
+        return not self.params["wait_for"] and all(waiting_for(self.last_seen[ref]) is None for ref in automatic)
+
+    def _wait(self, refs: t.Sequence[Ref], wishes: t.Sequence[t.Mapping[str, t.Any]], deadline: float) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            troubles = self._troubles(refs, wishes)
+            if not troubles:
+                return
+            if time.monotonic() + pause > deadline:
+                reasons = [f"{label}: {reason}{self._pods(obj)}" for label, reason, obj in troubles]
+                raise VerifyError(
+                    f"not ready within {self.params['wait_timeout']} s: " + "; ".join(reasons),
+                    not_ready=[{"object": label, "reason": reason} for label, reason, _obj in troubles],
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_PAUSE_S)
+
+    def _troubles(self, refs: t.Sequence[Ref], wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, str, Object | None]]:
+        """(what, what it lacks, the object) of everything that is not ready now."""
+        troubles: list[tuple[str, str, Object | None]] = []
+        try:
+            if refs:
+                found = self._get([ref.manifest() for ref in refs])[0]
+                for ref in refs:
+                    obj = found.get(ref)
+                    reason = waiting_for(obj) if obj else "it is not there"
+                    if reason:
+                        troubles.append((str(ref), reason, obj))
+            for wish in wishes:
+                troubles += self._unfulfilled(wish)
+        except KubectlError as error:
+            if not error.passing:
+                raise
+            troubles.append(("API server", error.message, None))
+        return troubles
+
+    def _unfulfilled(self, wish: t.Mapping[str, t.Any]) -> list[tuple[str, str, Object | None]]:
+        which = [wish["name"]] if wish["name"] else [f"--selector={wish['selector']}"] if wish["selector"] else []
+        namespace = wish["namespace"] or self.params["namespace"]
+        label = " ".join([wish["kind"], *which])
+        try:
+            found = self.kubectl.objects("get", wish["kind"], *which, f"--namespace={namespace}", "--ignore-not-found")
+        except KubectlError as error:
+            if "the server doesn't have a resource type" in error.raw:
+                return [(label, "its kind is not known to the API server", None)]
+            raise
+        if not found:
+            return [(label, "there is none", None)]
+        troubles: list[tuple[str, str, Object | None]] = []
+        for obj in found:
+            if wish["condition"]:
+                reason = wanted_condition(obj, wish["condition"])
+            elif wish["field"]:
+                reason = wanted_field(obj, wish["field"], wish["value"])
+            else:
+                reason = waiting_for(obj)
+            if reason:
+                troubles.append((str(ref_of(obj)), reason, obj))
+        return troubles
+
+    def _pods(self, obj: Object | None) -> str:
+        """Why the pods of a workload do not work, for an error message."""
+        if not obj or obj["kind"] not in (*ROLLOUTS, "Job"):
+            return ""
+        labels = ((obj["spec"].get("selector") or {}).get("matchLabels")) or {}
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        namespace = f"--namespace={obj['metadata']['namespace']}"
+        try:
+            pods = self.kubectl.objects("get", "pods", namespace, f"--selector={selector}") if selector else []
+            troubled = [(pod, trouble) for pod, trouble in ((pod, pod_trouble(pod)) for pod in pods) if trouble]
+            texts = [
+                f"pod {pod['metadata']['name']}: {trouble}{self._events(pod, namespace)}"
+                for pod, trouble in troubled[:TROUBLED_PODS_SHOWN]
+            ]
+            if not pods:
+                texts = [f"it has no pods{self._events(obj, namespace)}"]
+        except GpufleetError as error:
+            texts = [f"its pods cannot be listed: {error.message}"]
+        return f" ({'; '.join(texts)})" if texts else ""
+
+    def _events(self, obj: Object, namespace: str) -> str:
+        field = f"--field-selector=involvedObject.uid={obj['metadata']['uid']},type=Warning"
+        events = self.kubectl.objects("get", "events", namespace, field, "--sort-by=.lastTimestamp")
+        return f"; last event: {events[-1].get('reason')}: {events[-1].get('message')}" if events else ""
+
+
+def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """The module. Raises GpufleetError."""
+    resource = ApplyResource(params, check_mode)
+    if check_mode:
+        absent = _not_there_yet(resource, params)
+        if absent:
+            what = [str(x) for x in [*(params["manifests"] or ()), params["kustomize"]] if x] or ["content"]
+            changed = resource.present
+            return {
+                "changed": changed,
+                "actions": [f"apply {', '.join(what)}"] if changed else [],
+                "diff": [],
+                "warnings": [f"{absent}; taken as: an earlier task would make it, and everything would be applied"]
+                if changed
+                else [],
+            }
+    result = run(resource, check_mode)
+    if not check_mode and not result["changed"] and not resource.already_works():
+        resource.verify()
+    return result
+
+
+def _not_there_yet(resource: ApplyResource, params: t.Mapping[str, t.Any]) -> str | None:
+    """On a bare host check mode comes before what earlier tasks bring."""
+    missing = resource.kubectl.missing()
+    for path in [*(params["manifests"] or ()), params["kustomize"]]:
+        if not missing and path and "://" not in path and not Path(path).exists():
+            missing = f"{path} does not exist on this host"
+    return missing
+
+
+def _by_ref(asked: t.Sequence[Object], answers: t.Sequence[Object]) -> dict[Ref, Object]:
+    """The answers by the reference that they were asked for; cluster-scoped ones come back without a namespace."""
+    by_key = {ref_of(answer, "").key: answer for answer in answers}
+    result = {}
+    for obj in asked:
+        ref = ref_of(obj)
+        group, kind, _namespace, name = ref.key
+        answer = by_key.get(ref.key) or by_key.get((group, kind, "", name))
+        if answer:
+            result[ref] = answer
+    return result
+
+
+def _group_kind(obj: Object) -> tuple[str, str]:
+    return obj["apiVersion"].rpartition("/")[0], obj["kind"]
+
+
+def _why_there(obj: Object) -> str:
+    metadata = obj["metadata"]
+    if not metadata.get("deletionTimestamp"):
+        return "(not being deleted)"
+    finalizers = metadata.get("finalizers") or (obj.get("spec") or {}).get("finalizers") or []
+    return f"(being deleted, finalizers: {', '.join(finalizers) or 'none'})"
