@@ -11,13 +11,15 @@
 or `kube_api.py run COMMAND...`, which runs COMMAND with KUBECONFIG and K8S_AUTH_KUBECONFIG set, or
 `kube_api.py serve`, which prints the kubeconfig's path and ends at the end of its input.
 
-There is no controller, scheduler or kubelet: nothing reacts to objects. Standard library only; needs openssl.
+There is no scheduler or kubelet, and no controller but those that a test starts with `control()`: nothing reacts to
+objects. Standard library only; needs openssl.
 Users are tokens named after them (`viewer` has the token `viewer-token`); `admin` is in system:masters, what the
 others may do is up to RBAC objects that the test creates. Service accounts and their tokens work.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -77,12 +79,7 @@ class KubeApi:
 
     def __exit__(self, *_: object) -> None:
         for process in reversed(self._processes):
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> None:
@@ -110,14 +107,27 @@ class KubeApi:
         self._wait()
         self.kubeconfig = self.token_kubeconfig("admin")
 
-    def _run(self, program: str, *arguments: str) -> None:
+    @contextlib.contextmanager
+    def control(self, *controllers: str, flags: t.Sequence[str] = ()) -> t.Iterator[None]:
+        """Runs kube-controller-manager with only these controllers while the block lasts."""
+        process = self._run(
+            "kube-controller-manager", f"--kubeconfig={self.kubeconfig}", f"--controllers={','.join(controllers)}",
+            "--leader-elect=false", "--secure-port=0", *flags,
+        )  # fmt: skip
+        try:
+            yield
+        finally:
+            _end(process)
+            self._processes.remove(process)
+
+    def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{program}.log").open("wb") as log:
-            self._processes.append(
-                subprocess.Popen(
-                    [binary(program), *arguments], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                    preexec_fn=_die_with_parent, start_new_session=True,  # noqa: PLW1509
-                )
+            process = subprocess.Popen(
+                [binary(program), *arguments], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                preexec_fn=_die_with_parent, start_new_session=True,  # noqa: PLW1509
             )  # fmt: skip
+        self._processes.append(process)
+        return process
 
     def _wait(self) -> None:
         deadline, seen = time.monotonic() + START_LIMIT, "no answer"
@@ -177,6 +187,15 @@ class KubeApi:
             "KUBE_API_FOLDER": str(self.folder),
             "PATH": f"{Path(binary('kubectl')).parent}:{os.environ['PATH']}",
         }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _free_ports(count: int) -> list[int]:
