@@ -23,7 +23,7 @@ description:
   - Turns C(gpufleet_registry_mirrors) into one C(hosts.toml) for each registry, as containerd reads them below C(/etc/containerd/certs.d).
   - The mirrors of a registry are tried in the order given. The registry itself is tried last.
   - A user name and password become an C(Authorization) header, so the text is a secret then.
-positional: _input
+positional: _input, certs_dir
 options:
   _input:
     description:
@@ -32,17 +32,21 @@ options:
         and C(override_path).
     type: dict
     required: true
+  certs_dir:
+    description: The folder of registry host configurations, as in containerd's C(config_path).
+    type: str
+    required: true
 """
 
 EXAMPLES = r"""
 - name: The files of an air-gapped site
   ansible.builtin.debug:
-    msg: "{{ {'_default': ['http://10.0.0.5:5000']} | gpufleet.k8s.registry_hosts }}"
+    msg: "{{ {'_default': ['http://10.0.0.5:5000']} | gpufleet.k8s.registry_hosts('/etc/containerd/certs.d') }}"
 """
 
 RETURN = r"""
 _value:
-  description: Registry host to the content of its C(hosts.toml).
+  description: Path to content of each C(hosts.toml).
   type: dict
 """
 
@@ -60,11 +64,11 @@ _FIELDS = {
 }
 
 
-def registry_hosts(mirrors: t.Any) -> dict[str, str]:
-    """`{registry: content of its hosts.toml}`. Raises AnsibleFilterError naming the entry at fault, never a password."""
+def registry_hosts(mirrors: t.Any, certs_dir: str) -> dict[str, str]:
+    """`{path of hosts.toml: content}`. Raises AnsibleFilterError naming the entry at fault, never a password."""
     if not isinstance(mirrors, t.Mapping):
         raise _refused("", f"is a {type(mirrors).__name__}; it must be a dictionary of registry host to a list of endpoints")
-    return {str(registry): _hosts_toml(registry, endpoints) for registry, endpoints in sorted(mirrors.items())}
+    return {f"{certs_dir}/{registry}/hosts.toml": _hosts_toml(registry, endpoints) for registry, endpoints in sorted(mirrors.items())}
 
 
 def _hosts_toml(registry: t.Any, endpoints: t.Any) -> str:
