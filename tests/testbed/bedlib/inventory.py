@@ -72,7 +72,7 @@ def hosts(site: Site, folder: Path, key: Path) -> str:
     return f"# Written by `bed up {site.name}`.\n" + to_yaml(described)
 
 
-def group_vars(site: Site, registries: list[str], *, cgroup_v2: bool, can_lower_oom_score: bool) -> str:
+def group_vars(site: Site, registries: list[str], *, pinned: bool, cgroup_v2: bool, can_lower_oom_score: bool) -> str:
     """Where the site's artifacts are, and what only a node inside a container needs."""
     services = f"http://{site.services}"
     kubelet: dict[str, t.Any] = {"failSwapOn": False}  # the host's swap shows in every node
@@ -82,6 +82,8 @@ def group_vars(site: Site, registries: list[str], *, cgroup_v2: bool, can_lower_
         ignored.insert(0, "SystemVerification")
     variables: dict[str, t.Any] = {
         "gpufleet_mirror": f"{services}:{MIRROR_PORT}",
+        # sums pinned in roles are upstream's; what was built here has the mirror's own
+        "gpufleet_mirror_checksums": "pinned" if pinned else "mirror",
         "gpufleet_registry_mirrors": {host: [f"{services}:{REGISTRY_PORT}"] for host in registries},
         "testbed_aws_environment": {
             "AWS_ENDPOINT_URL": f"{services}:{AWS_PORT}",

@@ -62,6 +62,11 @@ def fill(files: list[File], builder: Builder, online: bool) -> None:
         say(f"mirror: {entry.url} ({'release' if official else 'built'})")
 
 
+def released(entry: File) -> bool:
+    """Whether the mirror's file is upstream's own, not one built here."""
+    return json.loads(_sources(entry).read_text())["source"] == "release"
+
+
 def checksum_in(listing: str, name: str) -> str | None:
     """The SHA-256 of `name` in a checksum file: a bare digest, or lines of `digest  name` (`*name` for binary mode)."""
     for line in listing.splitlines():

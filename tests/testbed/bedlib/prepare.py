@@ -24,6 +24,7 @@ class Prepared:
     table: Table
     registry: Path  # the registry's binary
     image: str  # the node image
+    released: bool  # every file in the mirror is upstream's own, so that pinned sums hold
 
 
 def moto_folder() -> Path:
@@ -46,7 +47,7 @@ def prepare(online: bool = True) -> Prepared:
             image = node.result()
             moto.result()
         images.fill(wanted.images, builder, image, online)
-    return Prepared(wanted, registry, image)
+    return Prepared(wanted, registry, image, all(map(mirror.released, wanted.files)))
 
 
 def _moto() -> None:

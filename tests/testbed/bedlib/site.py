@@ -84,7 +84,7 @@ def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | N
                 made.result()
             services.result()
         registries = sorted({image.host for image in prepared.table.images})
-        able = {"cgroup_v2": host.cgroup_v2(), "can_lower_oom_score": host.can_lower_oom_score()}
+        able = {"pinned": prepared.released, "cgroup_v2": host.cgroup_v2(), "can_lower_oom_score": host.can_lower_oom_score()}
         write_atomic(folder / "inventory" / "group_vars" / "all" / "testbed.yml", inventory.group_vars(site, registries, **able))
         write_atomic(folder / "inventory" / "hosts.yml", inventory.hosts(site, folder, key))
     say(f"{name}: {', '.join(site.hosts())} ready; ansible-playbook -i {folder}/inventory ...")
@@ -155,7 +155,8 @@ def _networks() -> list[str]:
     routes = [entry["dst"] for entry in json.loads(text(["ip", "-j", "-4", "route", "show"])) if entry["dst"] != "default"]
     recorded = [f"{other.network}.0/24" for path in sites().glob("*/site.json") if (other := read(path.parent.name))]
     described = json.loads(podman("network", "inspect", *podman("network", "ls", "-q").split()) or "[]")
-    return [*routes, *recorded, *(part["subnet"] for entry in described for part in entry.get("subnets", []))]
+    networks = [part["subnet"] for entry in described for part in entry.get("subnets", [])]
+    return [*routes, *recorded, *(network for network in networks if ":" not in network)]
 
 
 def _ssh_key() -> Path:
