@@ -124,7 +124,10 @@ class Board:
                     sizes = ", ".join(f"{size}c" for size in COMPUTE_SIZES[kind.profile.g])
                     raise PlanError(f"{profile}: a {whole} instance holds compute instances of {sizes}")
                 return kind
-        names = ", ".join(kind.name for kind in self.profiles) or "none that the driver would tell"
+        names = (
+            ", ".join(str(profile) for profile in sorted(kind.profile for kind in self.profiles))
+            or "none that the driver would tell"
+        )
         raise PlanError(f"{self.name} has no profile {profile}; it has {names}")
 
 
@@ -179,7 +182,8 @@ class Instance:
 class Gpu:
     """One GPU as it is. `mig`/`pending` are the current and the pending mode, None where the GPU cannot do MIG.
 
-    `pci_id` is device and vendor as in a device-filter (0x20B010DE); `holders` are those of the whole device.
+    `pci_id` is device and vendor as in a device-filter (0x20B010DE); `holders` are those of the whole device; `minor` is the N
+    of /dev/nvidiaN.
     """
 
     index: int
@@ -192,6 +196,8 @@ class Gpu:
     pending: bool | None
     instances: tuple[Instance, ...] = ()
     holders: tuple[Holder, ...] = ()
+    subsystem_id: int = 0
+    minor: int = 0
 
     @property
     def label(self) -> str:

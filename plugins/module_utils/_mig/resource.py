@@ -1,0 +1,279 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""mig_parted's observe, plan, apply and verify, and the entries of both modules.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import typing as t
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
+from . import config, picture
+from .clients import Clients
+from .config import Entry, Source, Wish
+from .known import KNOWN
+from .layout import Gpu
+from .nvml import Nvml, ResetRefused, deadline
+from .plan import Options, Target, describe, plan, reboot_warning, work
+
+#: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
+STOPPED = Path("/run/gpufleet/mig-stopped.json")
+
+CDI_UNIT = "nvidia-cdi-refresh.service"
+
+
+class Layout(Resource[tuple[Gpu, ...]]):
+    """The MIG layout of the GPUs of this host."""
+
+    def __init__(self, engine: Nvml, wishes: t.Callable[[t.Sequence[Gpu]], dict[int, Wish]], options: Options) -> None:
+        self.engine = engine
+        self.wishes = wishes
+        self.options = options
+        #: GPUs that turned out to change their mode only at a reboot.
+        self.waiting: set[int] = set()
+        self.before: tuple[Gpu, ...] = ()
+
+    def observe(self) -> tuple[Gpu, ...]:
+        gpus = Clients.scan().attach(self.engine.observe())
+        self.before = self.before or gpus
+        return gpus
+
+    def plan(self, observed: tuple[Gpu, ...]) -> Plan:
+        return plan(observed, self.wishes(observed), self.options)
+
+    def apply(self, step: Step) -> Undo | None:
+        action = step.action
+        if action == "stop":
+            unit = step.args["unit"]
+            _remember(unit, stopped=True)
+            _systemctl("stop", unit)
+            return lambda: self._start(unit)
+        if action == "start":
+            self._start(step.args["unit"])
+        elif action == "checkpoint":
+            targets = step.args["targets"]
+            return lambda: self._restore(targets)
+        elif action == "refresh":
+            _systemctl("restart", CDI_UNIT)
+        else:
+            self._change(step)
+        return None
+
+    def _change(self, step: Step) -> None:
+        """One step that touches a GPU."""
+        args, engine = step.args, self.engine
+        if step.action == "reset":
+            self._reset(args["gpus"])
+        elif args["gpu"] in self.waiting:
+            return
+        elif step.action == "set MIG mode":
+            engine.set_mode(args["gpu"], args["mode"])
+        elif step.action == "destroy compute instance":
+            engine.destroy_compute(args["gpu"], args["instance"], args["compute"])
+        elif step.action == "destroy GPU instance":
+            engine.destroy_instance(args["gpu"], args["instance"])
+        elif step.action == "create GPU instance":
+            engine.create_instance(args["gpu"], args["kind"], args["start"])
+        else:
+            engine.create_compute(args["gpu"], args["kind"], args["start"], args["slices"])
+
+    def _reset(self, bus_ids: t.Mapping[int, str]) -> None:
+        """Only GPUs that still wait for one: a bare-metal board may have reset itself when its mode was set."""
+        pending = {index: bus_id for index, bus_id in bus_ids.items() if self.engine.pending(index)}
+        if not pending:
+            return
+        try:
+            self.engine.reset(list(pending.values()))
+        except ResetRefused:
+            self.waiting.update(pending)
+            return
+        left = [index for index in pending if self.engine.pending(index)]
+        if left:
+            raise ApplyError(
+                f"nvidia-smi reset GPU {', '.join(map(str, left))} without error, but the MIG mode still waits for a reset"
+            )
+
+    def _restore(self, targets: t.Mapping[int, Target]) -> None:
+        """Back to the checkpoint from whatever is there now, proved by reading again. Twice, since one fault may be passing."""
+        for attempt in (1, 2):
+            try:
+                for step in work([gpu for gpu in self.engine.observe() if gpu.index in targets], targets)[0]:
+                    self._change(step)
+                now = {gpu.index: gpu for gpu in self.engine.observe()}
+            except GpufleetError:
+                if attempt == 2:
+                    raise
+                continue
+            wrong = [index for index, target in targets.items() if not target.reached_by(now[index])]
+            if not wrong:
+                return
+        raise ApplyError("the checkpoint was not reached: " + " ".join(picture.text(now[index]) for index in wrong))
+
+    def _start(self, unit: str) -> None:
+        _systemctl("start", unit)
+        _remember(unit, stopped=False)
+
+    def verify(self, plan: Plan) -> t.Mapping[str, t.Any]:
+        """Reads again: each GPU is exactly as planned, and what was to stay has its UUIDs."""
+        now = {gpu.index: gpu for gpu in self.observe()}
+        for index, wanted in plan.facts["targets"].items():
+            gpu = now[index]
+            waits = index in self.waiting or (gpu.mig is not None and not self.options.reset and gpu.mig != wanted.mig)
+            if waits and gpu.pending != wanted.mig:
+                raise VerifyError(f"{gpu.label}: the MIG mode is neither changed nor waiting for a reboot")
+            if not waits and gpu.mig is not None and not wanted.reached_by(gpu):
+                raise VerifyError(f"after all steps the layout is not the planned one: {picture.text(gpu)}")
+        present = {device["uuid"] for gpu in now.values() for device in _devices(describe(gpu))}
+        lost = {d["uuid"] for gpu in plan.facts["after"] for d in _devices(gpu)} - present - {""}
+        if lost and not self.waiting:
+            raise VerifyError(f"these MIG devices were to stay and are gone: {', '.join(sorted(lost))}")
+        facts: dict[str, t.Any] = {"after": [describe(gpu) for gpu in now.values()]}
+        if self.waiting:
+            facts.update(reboot_required=True, warnings=reboot_warning(self.waiting))
+        return facts
+
+    def aftermath(self) -> tuple[str, dict[str, t.Any]]:
+        """After a failure: a sentence and facts about what is there now, and whether it is what was there before."""
+        try:
+            gpus = self.engine.observe()
+        except GpufleetError as error:
+            return f"what the GPUs have now cannot be read ({error.message})", {"restored": False}
+        restored = [gpu.shape() for gpu in gpus] == [gpu.shape() for gpu in self.before]
+        state = "the GPUs have their old layout" if restored else "the GPUs do NOT have their old layout, see `after`"
+        return state, {"after": [describe(gpu) for gpu in gpus], "restored": restored}
+
+
+def _devices(gpu: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
+    for instance in gpu["instances"]:
+        yield from instance["devices"]
+
+
+def _systemctl(verb: str, unit: str) -> None:
+    done = subprocess.run(["systemctl", verb, unit], capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode:
+        raise ApplyError(
+            f"systemctl {verb} {unit} failed: {' '.join(done.stderr.split()) or done.returncode}; see journalctl -u {unit}"
+        )
+
+
+def _remember(unit: str, stopped: bool) -> None:
+    units = [other for other in remembered() if other != unit] + ([unit] if stopped else [])
+    STOPPED.parent.mkdir(parents=True, exist_ok=True)
+    fresh = STOPPED.with_suffix(".new")
+    fresh.write_text(json.dumps(units), encoding="utf-8")
+    fresh.rename(STOPPED)
+
+
+def remembered() -> list[str]:
+    """Units that an earlier, killed run left stopped."""
+    try:
+        return [str(unit) for unit in json.loads(STOPPED.read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return []
+
+
+# ---- entries ----
+
+
+def entries(params: t.Mapping[str, t.Any]) -> tuple[list[Entry], bool]:
+    """What the parameters ask for, and whether an index outweighs `all`. Raises PlanError."""
+    if params["layout"]:
+        return config.from_layout(params["layout"]), True
+    if params["config"] is not None:
+        source = Source(params["config_name"], {path: int(line) for path, line in params["config_lines"].items()})
+        return config.load(params["config"], source, params["selected"]), False
+    if params["src"]:
+        raise PlanError("src: it is read by this module's action plugin; call the module as gpufleet.k8s.mig_parted")
+    return config.from_layout({"all": params["selected"]}), True
+
+
+def assumed(names: t.Sequence[str]) -> tuple[Gpu, ...]:
+    """GPUs out of the table of known boards: whole, MIG off. Raises PlanError that lists the table."""
+    gpus = []
+    for index, name in enumerate(names):
+        if name not in KNOWN:
+            raise PlanError(f"assume_gpus: {name!r} is not a known board; there are {', '.join(KNOWN)}")
+        board, ids = KNOWN[name]
+        gpus.append(Gpu(index, f"assumed-{index}", "", ids[0], name, board, mig=False, pending=False))
+    return tuple(gpus)
+
+
+def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """mig_parted: `(params, check_mode) -> result`."""
+    wished, specific = entries(params)
+
+    def wishes(gpus: t.Sequence[Gpu]) -> dict[int, Wish]:
+        return config.resolve(wished, gpus, specific)
+
+    cdi = params["refresh_cdi"] and shutil.which("systemctl") is not None and _has_unit(CDI_UNIT)
+    options = Options(
+        allow_busy=params["allow_busy"],
+        reset=params["reset"],
+        stop=tuple(params["stop_services"]),
+        restart=tuple(remembered()),
+        cdi=cdi,
+    )
+    if params["assume_gpus"]:
+        if not check_mode:
+            raise PlanError(
+                "assume_gpus: it plans for GPUs that are not there, so it works in check mode only (check_mode: true)"
+            )
+        gpus = assumed(params["assume_gpus"])
+        return _report(plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False)).result())
+    engine = Nvml()
+    with ExitStack() as stack:
+        stack.enter_context(deadline(engine, params["timeout"]))
+        stack.enter_context(engine)
+        layout = Layout(engine, wishes, options)
+        try:
+            return _report(run(layout, check_mode))
+        except (ApplyError, VerifyError) as error:
+            state, facts = layout.aftermath()
+            raise type(error)(f"{error.message}; {state}", **{**error.facts, **facts}) from error
+
+
+def _report(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    del result["targets"]
+    return result
+
+
+def _has_unit(unit: str) -> bool:
+    return any(
+        (Path(directory) / unit).exists()
+        for directory in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+    )
+
+
+def info(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
+    """mig_info: `(params, check_mode) -> result`. Reads only."""
+    engine = Nvml()
+    with deadline(engine, params["timeout"]), engine:
+        gpus = Clients.scan().attach(engine.observe())
+        document = config.export(gpus, params["label"], params["placement"])
+        return {
+            "changed": False,
+            "driver": engine.driver(),
+            "gpus": [{**describe(gpu), **_offers(gpu)} for gpu in gpus],
+            "config": document,
+            "config_yaml": config.to_yaml(document),
+            "picture": "".join(picture.text(gpu) for gpu in gpus),
+            "svg": picture.svg({"": gpus}),
+        }
+
+
+def _offers(gpu: Gpu) -> dict[str, t.Any]:
+    profiles = []
+    for kind in gpu.board.profiles:
+        numbers = {"id": kind.id, "slices": kind.profile.g, "size": kind.size, "limit": kind.limit}
+        profiles.append({"name": kind.name, "starts": list(kind.starts), **numbers})
+    layouts = {name: {str(p): count for p, count in demands} for name, demands in config.generate(gpu.board).items()}
+    return {"reset_needed": gpu.board.reset, "profiles": profiles, "layouts": {"all-disabled": {}, **layouts} if profiles else {}}
