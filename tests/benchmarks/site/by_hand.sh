@@ -12,7 +12,6 @@ fetch() { # URL-without-scheme FILE
 }
 
 common() {
-    local work
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     cd "$work"
@@ -100,7 +99,7 @@ init() {
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: v$KUBERNETES
-networking: {podSubnet: 10.244.0.0/16}
+networking: {podSubnet: 10.244.0.0/16, serviceSubnet: $SERVICE_SUBNET}
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration

@@ -49,15 +49,16 @@ def settings(host: Host) -> dict[str, str]:
         pins.update(yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()))
     return {
         "MIRROR": host["gpufleet_mirror"],
-        "REGISTRY": host["gpufleet_registry_mirrors"]["_default"][0],
+        "REGISTRY": host["gpufleet_registry_mirrors"]["registry.k8s.io"][0],
         "NODE_IP": host["ansible_host"],
         "CONTAINERD": pins["containerd_version"],
         "RUNC": pins["containerd_runc_version"],
-        "CNI": pins["containerd_cni_version"],
+        "CNI": pins["containerd_cni_plugins_version"],
         "CRICTL": pins["containerd_crictl_version"],
         "KUBERNETES": pins["kubeadm_version"].lstrip("v"),
         "FLANNEL": pins["flannel_version"].lstrip("v"),
         "INSTANCE_TYPE": "p5.48xlarge",
+        "SERVICE_SUBNET": "10.96.0.0/16",
         "KUBELET_SANDBOX": yaml.safe_dump(host.get("kubeadm_kubelet_configuration", {})),
         "PROXY_SANDBOX": yaml.safe_dump(host.get("kubeadm_kube_proxy_configuration", {})),
     }
