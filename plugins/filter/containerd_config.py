@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 import typing as t
 
@@ -15,14 +14,13 @@ DOCUMENTATION = r"""
 name: containerd_config
 short_description: Plans containerd's configuration files
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Merges a containerd configuration over what a Kubernetes node needs, and splits it into a minimal base file and a drop-in.
-  - The schema version is chosen from containerd's version, V(3) for 2.0 to 2.2 and V(4) from 2.3 on. A base file of the newest schema
-    takes drop-ins of any older one; the other way round containerd leaves the drop-in out.
-  - Every runtime of the type C(io.containerd.runc.v2) gets C(SystemdCgroup = true). They must all agree, because containerd tells the kubelet
-    one cgroup driver for all of them.
+  - The schema version is chosen from containerd's version, V(3) for 2.0 to 2.2 and V(4) from 2.3 on. A base file of the newest
+    schema takes drop-ins of any older one; the other way round containerd leaves the drop-in out.
+  - Every runtime of the type C(io.containerd.runc.v2) gets C(SystemdCgroup = true). They must all agree, because containerd
+    tells the kubelet one cgroup driver for all of them.
 positional: _input
 options:
   _input:
@@ -56,14 +54,18 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Plan
-  ansible.builtin.set_fact:
-    plan: "{{ {'oom_score': -999} | gpufleet.k8s.containerd_config(version='2.3.5', root='/data/containerd', sandbox_image='registry.k8s.io/pause:3.10.2') }}"
+- name: Show what would be written
+  ansible.builtin.debug:
+    msg: >-
+      {{ {'oom_score': -999} | gpufleet.k8s.containerd_config(version='2.3.5', root='/data/containerd',
+                                                              sandbox_image='registry.k8s.io/pause:3.10.2') }}
 """
 
 RETURN = r"""
 _value:
-  description: The content of the C(base) file and of the C(dropin), as dictionaries for M(ansible.builtin.copy) and P(gpufleet.k8s.to_toml#filter).
+  description:
+    - The content of the C(base) file and of the C(dropin), as dictionaries for M(ansible.builtin.copy) and
+      P(gpufleet.k8s.to_toml#filter).
   type: dict
 """
 
@@ -78,7 +80,7 @@ DECIDED = {
 }
 
 
-def containerd_config(
+def containerd_config(  # noqa: PLR0917 - a filter's options are named in playbooks
     user: t.Any,
     version: str,
     root: str,
@@ -96,9 +98,12 @@ def containerd_config(
     if "io.containerd.grpc.v1.cri" in (user.get("plugins") or {}):
         raise _refused(
             ".plugins['io.containerd.grpc.v1.cri']",
-            f"is the name that containerd 1.x used and that 2.x would ignore; write {RUNTIME!r} (runtimes, CNI, CDI) or {IMAGES!r} (registry, snapshotter)",
+            f"is the name that containerd 1.x used and that 2.x would ignore; write {RUNTIME!r} "
+            f"(runtimes, CNI, CDI) or {IMAGES!r} (registry, snapshotter)",
         )
     schema = _schema(version)
+    if not root.startswith("/") or not root.strip("/"):
+        raise AnsibleFilterError(f"containerd_root: {root!r} is no absolute path of a folder for containerd alone")
     ours = {
         "plugins": {
             IMAGES: {"pinned_images": {"sandbox": sandbox_image}, "registry": {"config_path": certs_dir}},
@@ -111,7 +116,7 @@ def containerd_config(
             },
         },
     }
-    merged = _merge(ours, user, "")
+    merged = _merge(ours, _plain(user), "")
     for name, runtime in merged["plugins"][RUNTIME]["containerd"]["runtimes"].items():
         where = f".plugins['{RUNTIME}'].containerd.runtimes[{name!r}]"
         if not isinstance(runtime, dict):
@@ -123,7 +128,8 @@ def containerd_config(
         if runtime["options"].setdefault("SystemdCgroup", True) is not True:
             raise _refused(
                 f"{where}.options.SystemdCgroup",
-                f"= {runtime['options']['SystemdCgroup']!r}; it must be true on every runtime, as the kubelet uses the systemd cgroup driver",
+                f"= {runtime['options']['SystemdCgroup']!r}; it must be true on every runtime, because the kubelet uses "
+                "the systemd cgroup driver",
             )
     return {
         "base": {"version": schema, "root": root, "imports": [f"{conf_dir}/*.toml"]},
@@ -137,24 +143,23 @@ def _schema(version: str) -> int:
         raise AnsibleFilterError(f"containerd_version: {version!r} is not a version such as 2.3.5")
     number = (int(match[1]), int(match[2]))
     if number < (2, 0):
-        raise AnsibleFilterError(
-            f"containerd_version: {version} is not supported; Kubernetes 1.36 and this role need containerd 2.0 or newer"
-        )
+        raise AnsibleFilterError(f"containerd_version: {version} is not supported; use 2.0 or newer, as Kubernetes 1.36 needs it")
     return 4 if number >= (2, 3) else 3
 
 
 def _merge(ours: t.Any, user: t.Any, where: str) -> t.Any:
     if not isinstance(ours, dict):
-        return copy.deepcopy(user)
-    if not isinstance(user, t.Mapping):
+        return user
+    if not isinstance(user, dict):
         raise _refused(where, f"= {user!r} is not a dictionary")
-    return {
-        **{key: value for key, value in ours.items() if key not in user},
-        **{
-            key: _merge(ours.get(key), value, f"{where}[{key!r}]") if key in ours else copy.deepcopy(value)
-            for key, value in user.items()
-        },
-    }
+    return {**ours, **user, **{key: _merge(ours[key], user[key], f"{where}[{key!r}]") for key in ours if key in user}}
+
+
+def _plain(value: t.Any) -> t.Any:
+    """A deep copy in plain containers: Ansible's own template their items when they are read, not when they are copied."""
+    if isinstance(value, t.Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _refused(where: str, why: str) -> AnsibleFilterError:

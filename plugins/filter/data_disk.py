@@ -11,17 +11,18 @@ DOCUMENTATION = r"""
 name: data_disk
 short_description: Chooses the first of several disks that is mounted
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Chooses the first of an ordered list of mount points that really is one, from what systemd knows about them.
-  - A folder that merely exists is not enough. On SageMaker HyperPod, for example, C(/opt/dlami/nvme) may exist before the disks are mounted there,
-    and what is written too early fills the root volume.
+  - A folder that merely exists is not enough. On SageMaker HyperPod, for example, C(/opt/dlami/nvme) may exist before the disks
+    are mounted there, and what is written too early fills the root volume.
   - Says whether it is too early to choose, because a candidate before the chosen one is still being mounted.
 positional: _input, candidates
 options:
   _input:
-    description: Units as P(gpufleet.k8s.systemd_units#filter) gives them, with C(Where), C(LoadState), C(ActiveState), C(SubState), C(Result) and C(Job).
+    description:
+      - Units as P(gpufleet.k8s.systemd_units#filter) gives them, with C(Where), C(LoadState), C(ActiveState), C(SubState),
+        C(Result) and C(Job).
     type: dict
     required: true
   candidates:
@@ -30,7 +31,8 @@ options:
     elements: str
     required: true
   services:
-    description: Services that mount disks by themselves. As long as one of them is on its way, no disk before a mounted one is given up.
+    description:
+      - Services that mount disks by themselves. As long as one of them is on its way, no disk before a mounted one is given up.
     type: list
     elements: str
     default: []
@@ -39,10 +41,13 @@ options:
 EXAMPLES = r"""
 - name: Wait until it is clear where container data goes
   ansible.builtin.command:
-    argv: [systemctl, show, '--property=Id,Where,LoadState,ActiveState,SubState,Result,Job', /opt/dlami/nvme, /opt/sagemaker, dlami-nvme.service]
+    argv: "{{ ['systemctl', 'show', '--property=Id,Where,LoadState,ActiveState,SubState,Result,Job'] + disks + services }}"
+  vars:
+    disks: [/opt/dlami/nvme, /opt/sagemaker]
+    services: [dlami-nvme.service]
   register: units
   changed_when: false
-  until: (units.stdout | gpufleet.k8s.systemd_units | gpufleet.k8s.data_disk(['/opt/dlami/nvme', '/opt/sagemaker'], ['dlami-nvme.service'])).settled
+  until: (units.stdout | gpufleet.k8s.systemd_units | gpufleet.k8s.data_disk(disks, services)).settled
   retries: 60
   delay: 2
 """

@@ -18,8 +18,7 @@ DOCUMENTATION = r"""
 name: from_toml
 short_description: Reads TOML into a dictionary
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Reads a TOML 1.0 document into a dictionary.
 requirements:

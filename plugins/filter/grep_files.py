@@ -11,10 +11,10 @@ DOCUMENTATION = r"""
 name: grep_files
 short_description: Reads many files from the output of one C(grep)
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - Reads what C(grep -sHr '' FILE...) prints. That is one call for all the files that a role wants to see, however many they are and whether they exist or not.
+  - Reads what C(grep -sHr '' FILE...) prints. That is one call for all the files that a role wants to see, however many they
+    are and whether they exist or not.
   - A file that is missing or empty is not in the result. A file name must not contain a colon.
 positional: _input
 options:

@@ -12,11 +12,10 @@ DOCUMENTATION = r"""
 name: identity_problems
 short_description: Finds hosts that a cluster cannot tell apart, or whose names cannot be node names
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - Compares machine id, hardware address and host name of all hosts. Clones of a virtual machine often share them, and then nodes
-    overwrite each other in the cluster or cannot reach each other, with no error anywhere.
+  - Compares machine id, hardware address and host name of all hosts. Clones of a virtual machine often share them, and then
+    nodes overwrite each other in the cluster or cannot reach each other, with no error anywhere.
   - Checks that a host's name can be a node's name (RFC 1123), and if wished that it is the name in the inventory.
 positional: _input, hosts
 options:

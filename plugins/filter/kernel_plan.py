@@ -13,18 +13,17 @@ DOCUMENTATION = r"""
 name: kernel_plan
 short_description: Compares a node's kernel modules, sysctls and swap with what is wished
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Compares what the kernel has with what a node needs, from the files below C(/proc).
-  - A module counts as there when it is loaded, built in, or when what it provides is there. The last is how a container shows it, where no module
-    can be loaded or listed.
-positional: _input
+  - A module counts as there when it is loaded, built in, or when what it provides is there. The last is how a container shows
+    it, where no module can be loaded or listed.
+positional: _input, modules, sysctls
 options:
   _input:
     description:
-      - File name to content, as P(gpufleet.k8s.grep_files#filter) gives it, of C(/proc/modules), C(/proc/filesystems), C(/proc/swaps),
-        C(/lib/modules/RELEASE/modules.builtin) and the files of the sysctls.
+      - File name to content, as P(gpufleet.k8s.grep_files#filter) gives it, of C(/proc/modules), C(/proc/filesystems),
+        C(/proc/swaps), C(/lib/modules/RELEASE/modules.builtin) and the files of the sysctls.
     type: dict
     required: true
   modules:
@@ -41,7 +40,7 @@ options:
 EXAMPLES = r"""
 - name: What is there to do
   ansible.builtin.debug:
-    msg: "{{ files.stdout | gpufleet.k8s.grep_files | gpufleet.k8s.kernel_plan(modules=['overlay'], sysctls={'net.ipv4.ip_forward': 1}) }}"
+    msg: "{{ files.stdout | gpufleet.k8s.grep_files | gpufleet.k8s.kernel_plan(['overlay'], {'net.ipv4.ip_forward': 1}) }}"
 """
 
 RETURN = r"""

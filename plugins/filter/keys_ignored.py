@@ -11,11 +11,12 @@ DOCUMENTATION = r"""
 name: keys_ignored
 short_description: Lists the keys that a program dropped from its configuration
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - Compares the configuration that was wished with the configuration that the program says it has, and lists the keys that are missing there.
-  - Many programs, containerd and the kubelet among them, only log a warning for a key that they do not know, and go on without it.
+  - Compares the configuration that was wished with the configuration that the program says it has, and lists the keys that are
+    missing there.
+  - Many programs, containerd and the kubelet among them, only log a warning for a key that they do not know, and go on without
+    it.
   - A key whose wished value is empty or false may be missing, since programs leave such values out when they print.
 positional: _input, effective
 options:

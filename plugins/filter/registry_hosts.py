@@ -17,19 +17,20 @@ DOCUMENTATION = r"""
 name: registry_hosts
 short_description: Renders registry mirrors as containerd C(hosts.toml) files
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - Turns C(gpufleet_registry_mirrors) into one C(hosts.toml) for each registry, as containerd reads them below C(/etc/containerd/certs.d).
+  - Turns C(gpufleet_registry_mirrors) into one C(hosts.toml) for each registry, as containerd reads them below
+    C(/etc/containerd/certs.d).
   - The mirrors of a registry are tried in the order given. The registry itself is tried last.
   - A user name and password become an C(Authorization) header, so the text is a secret then.
 positional: _input, certs_dir
 options:
   _input:
     description:
-      - A dictionary of registry host (C(docker.io), C(registry.example.com:5000)), or C(_default) for all that are not named, to a list of endpoints.
-      - An endpoint is a URL, or a dictionary with C(url) and any of C(capabilities), C(skip_verify), C(ca), C(username), C(password)
-        and C(override_path).
+      - A dictionary of registry host (C(docker.io), C(registry.example.com:5000)), or C(_default) for all that are not named,
+        to a list of endpoints.
+      - An endpoint is a URL, or a dictionary with C(url) and any of C(capabilities), C(skip_verify), C(ca), C(username),
+        C(password) and C(override_path).
     type: dict
     required: true
   certs_dir:
@@ -68,7 +69,9 @@ def registry_hosts(mirrors: t.Any, certs_dir: str) -> dict[str, str]:
     """`{path of hosts.toml: content}`. Raises AnsibleFilterError naming the entry at fault, never a password."""
     if not isinstance(mirrors, t.Mapping):
         raise _refused("", f"is a {type(mirrors).__name__}; it must be a dictionary of registry host to a list of endpoints")
-    return {f"{certs_dir}/{registry}/hosts.toml": _hosts_toml(registry, endpoints) for registry, endpoints in sorted(mirrors.items())}
+    return {
+        f"{certs_dir}/{registry}/hosts.toml": _hosts_toml(registry, endpoints) for registry, endpoints in sorted(mirrors.items())
+    }
 
 
 def _hosts_toml(registry: t.Any, endpoints: t.Any) -> str:

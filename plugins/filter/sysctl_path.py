@@ -11,8 +11,7 @@ DOCUMENTATION = r"""
 name: sysctl_path
 short_description: The file below C(/proc/sys) of a sysctl
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Turns the name of a sysctl into the path of its file, as C(sysctl) reads names.
 positional: _input

@@ -11,10 +11,10 @@ DOCUMENTATION = r"""
 name: systemd_units
 short_description: Reads the output of C(systemctl show)
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - Reads what C(systemctl show --property=Id,... UNIT...) prints about several units, which is one call for all that a role wants to know.
+  - Reads what C(systemctl show --property=Id,... UNIT...) prints about several units, which is one call for all that a role
+    wants to know.
 positional: _input
 options:
   _input:

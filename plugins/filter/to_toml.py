@@ -17,8 +17,7 @@ DOCUMENTATION = r"""
 name: to_toml
 short_description: Renders a dictionary as TOML
 version_added: 0.1.0
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 description:
   - Renders a dictionary as a TOML 1.0 document, the configuration format of containerd and many other programs.
   - The same dictionary always gives the same text. Keys are sorted, values come before tables.
@@ -70,7 +69,7 @@ def _table(table: t.Mapping[t.Any, t.Any], path: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _value(value: t.Any, path: tuple[str, ...]) -> str:
+def _value(value: t.Any, path: tuple[str, ...]) -> str:  # noqa: PLR0911 - one for each type
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
