@@ -32,6 +32,8 @@ def main() -> int:
     one.add_argument("site")
     one.add_argument("node", help="host name, address, its last number, or 0 for the first")
     one.add_argument("remote", nargs=argparse.REMAINDER, metavar="COMMAND")
+    one = commands.add_parser("inventory", help="prints a site's inventory folder, for ansible-playbook -i")
+    one.add_argument("site")
     commands.add_parser("list", help="the sites that exist")
     asked = parser.parse_args()
     end_on_signals()
@@ -48,6 +50,8 @@ def main() -> int:
                 site.down(name)
         elif asked.command == "ssh":
             site.ssh(asked.site, asked.node, asked.remote)
+        elif asked.command == "inventory":
+            print(site.inventory_folder(asked.site))
         else:
             for name in site.known():
                 print(site.describe(name))

@@ -93,8 +93,6 @@ def group_vars(site: Site, registries: list[str], *, pinned: bool, cgroup_v2: bo
             "AWS_SECRET_ACCESS_KEY": "testing",
         },
         "testbed_plain": site.plain,
-        # the site's addresses are inside kubeadm's default, 10.96.0.0/12
-        "kubeadm_cluster_configuration": {"networking": {"serviceSubnet": "10.96.0.0/16"}},
         "kubeadm_kubelet_configuration": kubelet,
         "kubeadm_kube_proxy_configuration": {"mode": "nftables", "conntrack": {"maxPerCore": 0, "min": 0}},
         "kubeadm_ignore_preflight_errors": ignored,

@@ -42,6 +42,13 @@ def read(name: str) -> Site | None:
     return Site(**raw) if raw else None
 
 
+def _existing(name: str) -> Site:
+    site = read(name)
+    if site is None:
+        raise BedError(f"there is no site {name}; `bed list` names those that exist, `bed up {name}` makes it")
+    return site
+
+
 def known() -> list[str]:
     """Sites with a folder, a container or a network: what `down --all` removes."""
     folders = [path.name for path in sites().iterdir() if path.is_dir()] if sites().exists() else []
@@ -67,8 +74,8 @@ def free_network(taken: t.Iterable[str]) -> str:
 
 def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | None, plain: bool | None) -> Site:
     """Makes what is not there yet; what is there and healthy stays as it is."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
-        raise BedError(f"site name {name!r}: use up to 20 lower-case letters, digits and dashes, a letter first")
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        raise BedError(f"site name {name!r}: use up to 40 lower-case letters, digits and dashes, a letter first")
     with lock(f"site-{name}"):
         site = _claim(name, nodes, control_planes, plain)
         folder = sites() / name
@@ -121,10 +128,12 @@ def describe(name: str) -> str:
     return f"{name}: {', '.join(f'{node} {state}' for node, state in states.items())} ({kind}); inventory {sites() / name}/inventory"
 
 
+def inventory_folder(name: str) -> Path:
+    return sites() / _existing(name).name / "inventory"
+
+
 def ssh(name: str, node: str, command: list[str]) -> t.NoReturn:
-    site = read(name)
-    if site is None:
-        raise BedError(f"there is no site {name}; `bed list` names those that exist")
+    site = _existing(name)
     matches = [
         address
         for index, (host_name, address) in enumerate(site.hosts().items())

@@ -29,7 +29,7 @@ class BedError(Exception):
 
 def cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gpufleet"
+    return Path(os.environ.get("GPUFLEET_CACHE") or Path(base) / "gpufleet")
 
 
 class Clock:
