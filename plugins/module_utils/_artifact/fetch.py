@@ -58,6 +58,11 @@ class Fetcher:
     def __init__(self, params: t.Mapping[str, t.Any], sleep: t.Callable[[float], None] = time.sleep) -> None:
         self._params = params
         self._sleep = sleep
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends running downloads soon; their parts stay."""
+        self._stopped = True
 
     def text(self, url: str) -> str:
         """A small file such as a checksum file. Raises GpufleetError."""
@@ -114,6 +119,8 @@ class Fetcher:
                 expected = response.headers.get("Content-Length")
                 for chunk in iter(lambda: response.read(CHUNK), b""):
                     into.write(chunk)
+                    if self._stopped:
+                        raise ApplyError(f"the download of {wanted.source} was stopped because another one failed")
                 if expected is not None and into.received - before < int(expected):
                     raise http.client.IncompleteRead(b"", int(expected) - (into.received - before))
         except _Failure as failure:
@@ -189,6 +196,16 @@ class Fetcher:
             )
         except (OSError, http.client.HTTPException, ansible_urls.ConnectionError, ValueError) as error:
             raise _failure(error) from error
+
+
+def abandoned(part: Path) -> bool:
+    """Nobody is downloading into it."""
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 class _Transfer:

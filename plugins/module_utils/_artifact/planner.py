@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .._plan import Difference, Plan, PlanError, Step
 from .wish import Artifact, Index, WantedFile, member_path, select, wanted_files
@@ -35,11 +35,15 @@ class Observed:
 
 @dataclass(frozen=True)
 class Download:
-    """One file to fetch; `part` is its temporary name, in the file system where it is needed."""
+    """One file to fetch; `part` is its temporary name, in the file system where it is needed.
+
+    `uses`: how many destinations it becomes as it is (not unpacked); the last one gets the part itself, others a copy.
+    """
 
     source: str
     sha256: str
     part: str
+    uses: int = 0
 
 
 def part_name(path: str, source: str, sha256: str) -> str:
@@ -66,9 +70,11 @@ def plan_present(artifacts: t.Sequence[Artifact], observed: Observed) -> Plan:
         missing = [f for f in files or () if _digest(observed, f.path) != f.sha256]
         if missing or files is None:
             folder = artifact.dest if artifact.extract else posixpath.dirname(artifact.dest)
-            downloads.setdefault(sha256, Download(artifact.source, sha256, part_name(folder, artifact.source, sha256)))
+            download = downloads.setdefault(sha256, Download(artifact.source, sha256, part_name(folder, artifact.source, sha256)))
             if artifact.is_archive:
                 unpacks.setdefault(sha256, []).append(artifact)
+            else:
+                downloads[sha256] = replace(download, uses=download.uses + 1)
             if files is None:
                 differences.append(
                     Difference(artifact.dest, None, f"from {artifact.url}, whose content is not known before it is fetched")

@@ -12,12 +12,12 @@ import re
 import shutil
 import stat
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from .._plan import ApplyError, Plan, Resource, Step, Undo, run
 from .archive import unpack
-from .fetch import Fetched, Fetcher
+from .fetch import Fetched, Fetcher, abandoned
 from .planner import Download, FileState, Observed, absent_paths, permissions_differ, plan_absent, plan_present
 from .record import Record
 from .wish import Artifact, WantedFile, chosen, member_path, parse, sum_from_file, wanted_files
@@ -42,6 +42,7 @@ class ArtifactResource(Resource[Observed]):
         self._sums: tuple[str, ...] | None = None
         self.before: dict[str, str] = {}  # path -> sum, of what was replaced
         self._parts: dict[str, str] = {}  # by sum
+        self._uses: dict[str, int] = {}  # by sum: Download.uses that are still to come
         self._temporary: set[str] = set()
         self._emptied: list[tuple[str, str]] = []
 
@@ -122,9 +123,10 @@ class ArtifactResource(Resource[Observed]):
             raise ApplyError(f"{error.strerror or error} ({error.filename or step.subject})") from error
 
     def _download(self, downloads: t.Sequence[Download]) -> None:
-        for download, fetched in zip(downloads, _in_parallel(self.fetcher.download, downloads)):
+        for download, fetched in zip(downloads, _in_parallel(self.fetcher.download, downloads, self.fetcher.stop)):
             self.fetched[download.sha256] = fetched
             self._parts[download.sha256] = download.part
+            self._uses[download.sha256] = download.uses
 
     def _unpack(self, download: Download, artifacts: t.Sequence[Artifact]) -> None:
         """Stages every wanted member beside its destination."""
@@ -134,9 +136,9 @@ class ArtifactResource(Resource[Observed]):
             return [self._staged(path, download.sha256) for path in paths if path]
 
         index = unpack(download.part, download.source, staged)
+        self.record.learn(download.sha256, artifacts[0].url, index)
         for artifact in artifacts:
             wanted_files(artifact, download.sha256, index)  # complains about members that are not there
-        self.record.learn(download.sha256, artifacts[0].url, index)
 
     def _install(self, artifact: Artifact, sha256: str) -> Undo:
         wanted = wanted_files(artifact, sha256, self.record.index(sha256))
@@ -165,8 +167,14 @@ class ArtifactResource(Resource[Observed]):
                 undos.append(self._set_permissions(file, state))
                 return
         staged = self._staged(file.path, source_sum)
-        if file.member is None:
-            _link_or_copy(self._parts[source_sum], staged)
+        part = self._parts[source_sum] if file.member is None else None
+        if part:
+            self._uses[source_sum] -= 1
+            if self._uses[source_sum]:
+                shutil.copyfile(part, staged)
+                part = None
+            else:
+                Path(part).replace(staged)  # not a link: removing its other name later would change its ctime
         old = state if isinstance(state, FileState) else None
         os.chown(
             staged,
@@ -179,7 +187,7 @@ class ArtifactResource(Resource[Observed]):
             backup = self._aside(file.path)
             _link_or_copy(file.path, backup)
         Path(staged).replace(file.path)
-        undos.append(lambda: _put_back(file.path, backup))
+        undos.append(lambda: _put_back(file.path, backup, part))
         self.record.remember(file.path, file.sha256, Path(file.path).stat(), ours=True)
 
     def _set_permissions(self, file: WantedFile, state: FileState) -> Undo:
@@ -240,15 +248,12 @@ class ArtifactResource(Resource[Observed]):
         return []
 
     def _sweep(self) -> None:
-        """Removes what killed runs left: `.NAME.SUM.{part,new,old}` for our names, whatever their sum."""
-        names: dict[Path, set[str]] = {}
-        for part in self._parts.values():
-            names.setdefault(Path(part).parent, set()).add(Path(part).name.rsplit(".", 2)[0])
-        for path in self._temporary:
-            names.setdefault(Path(path).parent, set()).add(Path(path).name.rsplit(".", 2)[0])
-        for folder, wanted in names.items():
+        """Removes what killed runs left beside our files: parts that nobody is downloading, old and new files of our names."""
+        ours = {path.rsplit(".", 2)[0] for path in self._temporary}
+        for folder in {Path(path).parent for path in self._temporary}:
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
-                if LEFTOVER.search(entry.name) and entry.name.rsplit(".", 2)[0] in wanted:
+                leftover = LEFTOVER.search(entry.name)
+                if leftover and (abandoned(entry) if leftover.group(1) == "part" else str(entry).rsplit(".", 2)[0] in ours):
                     entry.unlink(missing_ok=True)
 
     def _staged(self, path: str, sha256: str) -> str:
@@ -283,32 +288,36 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     return result
 
 
-def _in_parallel(work: t.Callable[[T], R], items: t.Sequence[T]) -> list[R]:
-    """The results in order; when some fail, the first error, after all have ended."""
-    if len(items) < 2:
-        return [work(item) for item in items]
-    with ThreadPoolExecutor(min(PARALLEL, len(items))) as pool:
+def _in_parallel(work: t.Callable[[T], R], items: t.Sequence[T], stop: t.Callable[[], None] = lambda: None) -> list[R]:
+    """The results in order. After the first error `stop` is called, what has not begun is dropped, and the error is raised."""
+    with ThreadPoolExecutor(PARALLEL) as pool:
         futures = [pool.submit(work, item) for item in items]
+        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+        errors = [future.exception() for future in futures if future in done and future.exception()]
+        if errors and errors[0]:
+            stop()
+            for future in waiting:
+                future.cancel()
+            raise errors[0]
     return [future.result() for future in futures]
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """The same content under another name; an inode of its own when it already has two names or is elsewhere."""
     Path(target).unlink(missing_ok=True)
-    if os.lstat(source).st_nlink == 1:
-        try:
-            os.link(source, target, follow_symlinks=False)
-            return
-        except OSError:  # another file system, or one without hard links
-            pass
-    shutil.copy2(source, target, follow_symlinks=False)
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _put_back(path: str, backup: str | None) -> None:
-    if backup is None:
-        Path(path).unlink(missing_ok=True)
-    else:
+def _put_back(path: str, backup: str | None, part: str | None = None) -> None:
+    """`part`: the new file goes back there, so that the next run need not download it again."""
+    if part:
+        Path(path).replace(part)
+    if backup:
         Path(backup).replace(path)
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 def _remove_empty_folders(folder: Path, root: Path) -> None:
