@@ -34,14 +34,12 @@ class Record:
     def __init__(self, path: str) -> None:
         self.path = path
         self._files: dict[str, list[t.Any]] = {}  # path -> [sha256, *stamp]
-        self._archives: dict[str, dict[str, t.Any]] = {}  # sha256 -> {url, members: {name: [sha256, executable]}}
+        self._archives: dict[str, tuple[str, Index]] = {}  # sha256 -> (url, index)
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data["schema"] == SCHEMA:
                 self._files = dict(data["files"])
-                self._archives = {
-                    str(key): {"url": value["url"], "members": value["members"]} for key, value in data["archives"].items()
-                }
+                self._archives = {key: (str(value["url"]), _index(value["members"])) for key, value in data["archives"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # lost or damaged: everything is found out again
         self._saved = self._dump()
@@ -66,14 +64,14 @@ class Record:
 
     def index(self, sha256: str) -> Index | None:
         entry = self._archives.get(sha256)
-        return _index(entry) if entry else None
+        return entry[1] if entry else None
 
     def indices_of(self, url: str) -> list[Index]:
-        return [_index(entry) for entry in self._archives.values() if entry["url"] == url]
+        return [index for its_url, index in self._archives.values() if its_url == url]
 
     def learn(self, sha256: str, url: str, index: Index) -> None:
         self._archives.pop(sha256, None)
-        self._archives[sha256] = {"url": url, "members": {name: [m.sha256, m.executable] for name, m in index.items()}}
+        self._archives[sha256] = (url, index)
         for oldest in list(self._archives)[:-ARCHIVES_KEPT]:
             del self._archives[oldest]
 
@@ -96,7 +94,11 @@ class Record:
         self._saved = text
 
     def _dump(self) -> str:
-        return json.dumps({"schema": SCHEMA, "files": self._files, "archives": self._archives}, separators=(",", ":"))
+        archives = {
+            sha256: {"url": url, "members": {name: [m.sha256, m.executable] for name, m in index.items()}}
+            for sha256, (url, index) in self._archives.items()
+        }
+        return json.dumps({"schema": SCHEMA, "files": self._files, "archives": archives}, separators=(",", ":"))
 
 
 def sha256_of(path: str) -> str:
@@ -111,5 +113,5 @@ def _stamp(status: os.stat_result) -> list[int]:
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]
 
 
-def _index(entry: t.Mapping[str, t.Any]) -> Index:
-    return {name: Member(sha256, executable) for name, (sha256, executable) in entry["members"].items()}
+def _index(members: t.Mapping[str, t.Any]) -> Index:
+    return {name: Member(sha256, executable) for name, (sha256, executable) in members.items()}
