@@ -36,36 +36,46 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-CACHE = Path(os.environ.get("GPUFLEET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpufleet")
+TESTBED = Path(__file__).resolve().parents[1] / "testbed"
 START_LIMIT = 120.0  # seconds until readyz; 5 to 10 are usual
 USERS = ("admin", "viewer", "tainter", "nobody")
 
 
 def binary(name: str) -> str:
-    """The path of a program: $GPUFLEET_KUBE_BIN, the cache, what the test bed built or mirrored, PATH."""
-    places = [Path(os.environ["GPUFLEET_KUBE_BIN"])] if os.environ.get("GPUFLEET_KUBE_BIN") else []
-    places.append(CACHE / "bin")
-    for place in places:
-        if os.access(place / name, os.X_OK):
-            return str(place / name)
-    for folder in ("programs", "build", "mirror"):  # newest first
-        found = [path for path in (CACHE / folder).rglob(name) if path.is_file() and os.access(path, os.X_OK)]
-        if found:
-            return str(max(found, key=lambda path: path.stat().st_mtime))
-    if on_path := shutil.which(name):
-        return on_path
-    raise SystemExit(
-        f"{name} is not in $GPUFLEET_KUBE_BIN, {CACHE}/bin, the test bed's files below {CACHE} or PATH: "
-        "run `tests/testbed/bed prepare`, which builds it once, or point GPUFLEET_KUBE_BIN at a folder that holds it"
-    )
+    """The path of a program: from $GPUFLEET_KUBE_BIN, else what the test bed built, which is built now if it was not yet."""
+    given = Path(os.environ.get("GPUFLEET_KUBE_BIN", "")) / name
+    if os.environ.get("GPUFLEET_KUBE_BIN") and os.access(given, os.X_OK):
+        return str(given)
+    sys.path.insert(0, str(TESTBED))
+    from bedlib.build import Builder  # noqa: PLC0415  needless with GPUFLEET_KUBE_BIN
+    from bedlib.table import load  # noqa: PLC0415
+    from bedlib.work import BedError, cache, lock  # noqa: PLC0415
+
+    program = "etcd" if name == "etcd" else "kubernetes"
+    try:
+        builder = Builder(load())
+        built = cache() / "build" / program / builder.key(program) / name
+        if not built.exists():
+            with lock("prepare"):
+                built = builder.binary(f"{program}/{name}")
+    except BedError as error:
+        raise SystemExit(
+            f"no {name}: {error}. Run `tests/testbed/bed prepare`, or point GPUFLEET_KUBE_BIN at a folder with etcd, kubectl, "
+            "kube-apiserver and kube-controller-manager"
+        ) from error
+    return str(built)
 
 
 class KubeApi:
-    """A running API server. `users`: the names that get a token; `flags`: more arguments of kube-apiserver."""
+    """A running API server. `users`: the names that get a token; `flags`: more arguments of kube-apiserver.
 
-    def __init__(self, users: t.Sequence[str] = USERS, flags: t.Sequence[str] = ()) -> None:
+    `durable`: etcd waits for the disk, as in production; otherwise it is quicker.
+    """
+
+    def __init__(self, users: t.Sequence[str] = USERS, flags: t.Sequence[str] = (), durable: bool = False) -> None:
         self.users = users
         self.flags = flags
+        self.durable = durable
 
     def __enter__(self) -> KubeApi:
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -87,7 +97,8 @@ class KubeApi:
         self.etcd, self.server = f"http://127.0.0.1:{etcd_port}", f"https://127.0.0.1:{port}"
         self._run(
             "etcd", f"--data-dir={self.folder}/etcd", f"--listen-client-urls={self.etcd}", f"--advertise-client-urls={self.etcd}",
-            f"--listen-peer-urls=http://127.0.0.1:{peer_port}", "--unsafe-no-fsync", "--log-level=warn",
+            f"--listen-peer-urls=http://127.0.0.1:{peer_port}", "--log-level=warn",
+            *([] if self.durable else ["--unsafe-no-fsync"]),
         )  # fmt: skip
         self.service_account_key = self.folder / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", self.service_account_key, "2048"], check=True, stderr=subprocess.DEVNULL)
