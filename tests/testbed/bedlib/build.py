@@ -39,10 +39,15 @@ class Builder:
         return path
 
     def key(self, name: str) -> str:
-        """Changes when the recipe of a "program/binary" or of a module file changes: spec and module files."""
-        program = self.table.programs.get(name.partition("/")[0])
-        folder = HERE / "c" if program and program.c_source else HERE / "go" / (program.module if program else name.split(":")[0])
-        digest = hashlib.sha256(json.dumps(asdict(program) if program else name, sort_keys=True).encode())
+        """Changes when the recipe of a "program/binary", or of a module file, changes: what the table says, and its module."""
+        if ":" in name:
+            return self._digest(name, HERE / "go" / name.split(":", maxsplit=1)[0])
+        program = self.table.programs[name.partition("/")[0]]
+        return self._digest(asdict(program), HERE / "c" if program.c_source else HERE / "go" / program.module)
+
+    @staticmethod
+    def _digest(recipe: object, folder: Path) -> str:
+        digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode())
         for path in sorted(folder.rglob("*")):
             if path.is_file():
                 digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())
@@ -97,5 +102,6 @@ class Builder:
             parts = [part for part in package.split("/") if not (part[:1] == "v" and part[1:].isdigit())]
             made = out / (program.module if package == "." else parts[-1])
             if not made.exists():
-                raise BedError(f"{program.name}: go build left no {made.name}, only {sorted(path.name for path in out.iterdir())}")
+                left = ", ".join(sorted(path.name for path in out.iterdir()))
+                raise BedError(f"{program.name}: go build left no {made.name}, only {left}")
             made.rename(out / binary)

@@ -22,7 +22,7 @@ def main() -> int:
     one.add_argument("site")
     one.add_argument("--nodes", type=int, help="how many nodes (default 3)")
     one.add_argument("--control-planes", type=int, help="how many of them, the first ones, are control planes (default 1)")
-    one.add_argument("--plain", action="store_true", default=None, help="bare machines, without a HyperPod host's files and data disk")
+    one.add_argument("--plain", action="store_true", default=None, help="without a HyperPod host's files and data disk")
     one.add_argument("--offline", action="store_true", help="build everything, without asking for releases")
     one = commands.add_parser("down", help="removes a site and all that belongs to it")
     what = one.add_mutually_exclusive_group(required=True)

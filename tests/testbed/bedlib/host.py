@@ -21,7 +21,7 @@ GO_OLDEST = (1, 21, 0)  # the first that fetches a newer toolchain by itself
 COMMANDS: dict[str, tuple[t.Callable[[], bool], str]] = {
     "podman": (lambda: _command("podman"), "podman"),
     "runc": (lambda: _command("runc"), "runc"),
-    "podman's network program": (lambda: _any("/usr/l*/podman/netavark", "/usr/l*/cni/bridge", "/opt/cni/bin/bridge"), "netavark"),
+    "podman's network program": (lambda: _any("/usr/l*/podman/netavark", "/usr/l*/cni/bridge"), "netavark"),
     "iptables": (lambda: _command("iptables"), "iptables"),
     "debootstrap": (lambda: _command("debootstrap"), "debootstrap"),
     "Debian's keys": (lambda: _any("/usr/share/keyrings/debian-archive-keyring.gpg"), "debian-archive-keyring"),

@@ -80,7 +80,8 @@ def _publish(image: Image, manifest: bytes) -> None:
 
 
 def _recipe(image: Image, builder: Builder, node: str) -> str:
-    parts = [str(image), node if image.base else "", *(builder.key(name) for name in needs(image))]
+    base = node_image.base_recipe(image.base, node) if image.base else []
+    parts = [str(image), base, *(builder.key(name) for name in needs(image))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from pathlib import Path
 from . import hyperpod
 from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
 
-
 # Sites are 10.112.S.0/24. Not below: kube-proxy drops what goes to 10.96.0.0 - 10.111.255.255, kubeadm's Service addresses.
 PREFIX = "10.112"
+_YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # keys that YAML 1.1 reads as something else
 
 
 @dataclass(frozen=True)
@@ -104,10 +105,12 @@ def group_vars(site: Site, registries: list[str], *, pinned: bool, cgroup_v2: bo
 
 
 def to_yaml(value: dict[str, t.Any], indent: int = 0) -> str:
-    """Nested dicts and lists of scalars; every scalar in JSON's form, which is YAML as well."""
+    """Nested dicts and lists of scalars; scalars, and keys that are no plain words, in JSON's form, which is YAML as well."""
     lines = []
-    for key, entry in value.items():
+    for name, entry in value.items():
         pad = "  " * indent
+        plain = re.fullmatch(r"[A-Za-z_][\w./-]*", name) and name.lower() not in _YAML_WORDS
+        key = name if plain else json.dumps(name)
         if isinstance(entry, dict) and entry:
             lines.append(f"{pad}{key}:\n{to_yaml(entry, indent + 1)}")
         elif isinstance(entry, list) and entry:

@@ -32,7 +32,7 @@ FILES = {
     "etc/ssh/sshd_config.d/testbed.conf": "UseDNS no\nPasswordAuthentication no\nHostKey /etc/ssh/ssh_host_ed25519_key\n",
     # a real machine makes its host key at first boot
     "etc/systemd/system/ssh.service.d/host-key.conf": "[Service]\nExecStartPre=\nExecStartPre=/bin/sh -c 'test -s"
-    " /etc/ssh/ssh_host_ed25519_key || ssh-keygen -q -N \"\" -t ed25519 -f /etc/ssh/ssh_host_ed25519_key'\n",
+    ' /etc/ssh/ssh_host_ed25519_key || ssh-keygen -q -N "" -t ed25519 -f /etc/ssh/ssh_host_ed25519_key\'\n',
     "etc/sudoers.d/ubuntu": "ubuntu ALL=(ALL) NOPASSWD:ALL\n",
     "etc/default/locale": "LANG=C.UTF-8\n",
     # empty, so that each node makes its own; a shared one gives all nodes the same MAC addresses for flannel
@@ -104,7 +104,7 @@ def make() -> str:
         root = work / "root"
         mirror = [os.environ["GPUFLEET_DEBIAN_MIRROR"]] if os.environ.get("GPUFLEET_DEBIAN_MIRROR") else []
         own_namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        bootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, *mirror]
+        bootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), *mirror]
         run_long("node image: debootstrap", [*own_namespaces, *bootstrap])
         _configure(root)
         say("node image: importing")
@@ -121,10 +121,10 @@ def _configure(root: Path) -> None:
     (root / "etc/sudoers.d/ubuntu").chmod(0o440)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    leave_out = ("etc/ssh/ssh_host_*", "var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*", "var/log/*.log", "var/lib/dbus/machine-id")
-    for pattern in leave_out:
-        for path in root.glob(pattern):
-            path.unlink()
+    packages = ("var/cache/apt/archives/*.deb", "var/lib/apt/lists/*_*", "var/log/*.log")
+    for pattern in ("etc/ssh/ssh_host_*", "var/lib/dbus/machine-id", *packages):
+        for left in root.glob(pattern):
+            left.unlink()
 
 
 def _import(root: Path, image: str) -> None:
@@ -140,18 +140,22 @@ def _import(root: Path, image: str) -> None:
     )
     if pack.wait() or done.returncode:
         raise BedError(f"podman import of the node image failed: {done.stderr.strip()}")
-    mine, old = image, podman("images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/gpufleet-node")
-    for other in old.split():
-        if other != mine:
+    for other in podman("images", "--format", "{{.Repository}}:{{.Tag}}", "localhost/gpufleet-node").split():
+        if other != image:
             podman("rmi", other, check=False)  # stays while a site's nodes still run on it
+
+
+def base_recipe(base: str, image: str) -> list[t.Any]:
+    """What `base_layer` depends on."""
+    return [image, _COLLECT, *((NET_TOOLS, NET_FILES) if base == "net" else ())]
 
 
 def base_layer(base: str, image: str) -> bytes:
     """An image's first layer, taken from the node image: "net" or "busybox"."""
-    run_in: t.Any = ["run", "--rm", "-i", "--network=none", "--log-driver=none", image]
+    run_in = ["run", "--rm", "-i", "--network=none", "--log-driver=none", image]
     if base == "busybox":
-        applets = podman(*run_in, "busybox", "--list").split()
-        wanted: dict[str, t.Any] = {"tools": ["/bin/busybox"], "files": [], "links": [f"bin/{a}" for a in applets if a != "busybox"]}
+        links = [f"bin/{applet}" for applet in podman(*run_in, "busybox", "--list").split() if applet != "busybox"]
+        wanted: dict[str, t.Any] = {"tools": ["/bin/busybox"], "files": [], "links": links}
     else:
         wanted = {"tools": NET_TOOLS, "files": NET_FILES, "links": []}
     done = subprocess.run(
@@ -162,5 +166,6 @@ def base_layer(base: str, image: str) -> bytes:
         env={**os.environ, **podman_environment()},
     )
     if done.returncode:
-        raise BedError(f"collecting the {base!r} image base on {image} failed: {done.stderr.decode(errors='replace').strip()[-2000:]}")
+        words = done.stderr.decode(errors="replace").strip()[-2000:]
+        raise BedError(f"collecting the {base!r} image base on {image} failed: {words}")
     return done.stdout

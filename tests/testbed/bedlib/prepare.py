@@ -13,7 +13,7 @@ from pathlib import Path
 from . import host, images, mirror, node_image, table
 from .build import Builder
 from .table import Table
-from .work import CLOCK, cache, lock, run_long, say, scratch, sweep_scratch
+from .work import CLOCK, cache, ending_others, lock, run_long, scratch, sweep_scratch
 
 MOTO = "5.2.5"
 NODE_PYTHON = "3.11"  # bookworm's: moto runs in a container of the node image
@@ -39,7 +39,7 @@ def prepare(online: bool = True) -> Prepared:
         host.ensure(host.COMMANDS)
         wanted = table.load()
         builder = Builder(wanted)
-        with ThreadPoolExecutor(2) as pool:  # builds use all cores at times; debootstrap and pip mostly wait
+        with ThreadPoolExecutor(2) as pool, ending_others():  # builds use all cores at times; debootstrap and pip mostly wait
             node = pool.submit(node_image.make)
             moto = pool.submit(_moto)
             mirror.fill(wanted.files, builder, online)

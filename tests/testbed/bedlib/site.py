@@ -125,7 +125,7 @@ def describe(name: str) -> str:
         return f"{name}: not whole; `bed up {name}` or `bed down {name}`"
     states = {node: _state(f"gpufleet-{name}-{node}") or "missing" for node in (*site.hosts(), "services")}
     kind = "plain" if site.plain else "HyperPod files"
-    return f"{name}: {', '.join(f'{node} {state}' for node, state in states.items())} ({kind}); inventory {sites() / name}/inventory"
+    return f"{name} ({kind}): {', '.join(f'{node} {state}' for node, state in states.items())}"
 
 
 def inventory_folder(name: str) -> Path:
@@ -151,7 +151,10 @@ def _claim(name: str, nodes: int | None, control_planes: int | None, plain: bool
         with lock("sites"):
             site = Site(name, free_network(_networks()), nodes or 3, control_planes or 1, bool(plain))
             if not 1 <= site.control_planes <= site.nodes <= 200:
-                raise BedError(f"{site.nodes} nodes with {site.control_planes} control planes: there are 1 to 200 nodes, and as many")
+                raise BedError(
+                    f"site {name}: --nodes {site.nodes} --control-planes {site.control_planes}: a site has 1 to 200 nodes,"
+                    " of which at least one and at most all are control planes"
+                )
             write_atomic(sites() / name / "site.json", json.dumps(asdict(site)) + "\n")
     for what, asked in (("nodes", nodes), ("control_planes", control_planes), ("plain", plain)):
         if asked is not None and asked != getattr(site, what):
@@ -269,7 +272,7 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
         *("--no-hosts", "--dns=none"),  # /etc/hosts and /etc/resolv.conf are the node's own files, as on a machine
         *("--privileged", "--cgroupns=private", "--pids-limit=-1", *limits),
         *("--systemd=false", "--stop-signal", "37", "-e", "container=podman"),  # podman's own systemd mode breaks nested runc
-        *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),
+        *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
         *mounts,
     ]
 
@@ -299,7 +302,8 @@ def _files(site: Site, public_key: bytes, name: str) -> bytes:
             add(f"{home}/.ssh/authorized_keys", public_key, 0o600, owner)
         if not site.plain:
             folder("opt/ml/config", 0o755)
-            add(hyperpod.RESOURCE_CONFIG.lstrip("/"), hyperpod.resource_config(site.name, site.addresses(), site.control_planes), 0o600)
+            resources = hyperpod.resource_config(site.name, site.addresses(), site.control_planes)
+            add(hyperpod.RESOURCE_CONFIG.lstrip("/"), resources, 0o600)
             add("etc/systemd/system/dlami-nvme.service", hyperpod.NVME_UNIT)
             link = tarfile.TarInfo("etc/systemd/system/multi-user.target.wants/dlami-nvme.service")
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/systemd/system/dlami-nvme.service"

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import platform
 import re
-import tomllib
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import tomllib
 
 from .work import HERE, BedError
 
@@ -74,7 +75,7 @@ def mirror_path(url: str) -> str:
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
         raise BedError(f"{url}: only plain https://HOST/PATH URLs have a place in the mirror")
     segments = parts.path.split("/")[1:]
-    if not all(segments) or any(segment in (".", "..") for segment in segments):
+    if not segments or not all(segments) or any(segment in (".", "..") for segment in segments):
         raise BedError(f"{url}: the path must name a file, without empty, '.' or '..' segments")
     return "/".join([parts.netloc, *segments])
 
@@ -86,7 +87,8 @@ def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
 
     def fill(value: t.Any) -> t.Any:
         if isinstance(value, str):
-            return re.sub(r"\{(\w+)(\.number)?\}", lambda m: named(m[1], bool(m[2]), value), value)
+            where = value
+            return re.sub(r"\{(\w+)(\.number)?\}", lambda match: named(match[1], bool(match[2]), where), value)
         if isinstance(value, dict):
             return {fill(key): fill(entry) for key, entry in value.items()}
         return [fill(entry) for entry in value] if isinstance(value, list) else value
@@ -94,7 +96,7 @@ def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
     def named(name: str, number: bool, where: str) -> str:
         if name not in names:
             raise BedError(f"{path.name}: {where!r} names {{{name}}}, which [versions] does not have")
-        return names[name].removeprefix("v") if number else names[name]
+        return str(names[name]).removeprefix("v") if number else str(names[name])
 
     filled = fill({key: value for key, value in raw.items() if key != "versions"})
     try:
@@ -125,7 +127,8 @@ def _check(table: Table, where: str) -> None:
             raise BedError(f"{where}: image {image.ref!r} is not HOST/REPOSITORY:TAG")
         if image.base not in ("", "net", "busybox"):
             raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox")
-    for made in (*table.files, *table.images):
+    everything: list[File | Image] = [*table.files, *table.images]
+    for made in everything:
         for need in needs(made):
             program, _, binary = need.partition("/")
             if program not in table.programs or binary not in table.programs[program].packages:

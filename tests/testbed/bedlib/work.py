@@ -139,9 +139,21 @@ def text(argv: t.Sequence[str | Path], **more: t.Any) -> str:
     return run(argv, **more).stdout.decode().strip()
 
 
-def run_long(
-    what: str, argv: t.Sequence[str | Path], *, env: t.Mapping[str, str] | None = None, cwd: Path | None = None
-) -> None:
+_running: set[subprocess.Popen[str]] = set()
+
+
+@contextlib.contextmanager
+def ending_others() -> t.Iterator[None]:
+    """When what is inside fails or is interrupted, the long commands of other threads end too: nobody waits for them."""
+    try:
+        yield
+    except BaseException:
+        for process in list(_running):
+            process.terminate()
+        raise
+
+
+def run_long(what: str, argv: t.Sequence[str | Path], *, env: t.Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
     """A command that takes minutes: says every ten seconds how many lines it printed and the last of them.
 
     It ends with this process, however that ends (`setpriv --pdeathsig`).
@@ -167,6 +179,7 @@ def run_long(
         cwd=cwd,
         env={**os.environ, **env} if env else None,
     )
+    _running.add(process)
     beats = threading.Thread(target=beat, daemon=True)
     beats.start()
     try:
@@ -182,6 +195,7 @@ def run_long(
     finally:
         done.set()
         beats.join()
+        _running.discard(process)
     if process.returncode:
         raise BedError(f"{what}: `{' '.join(command[3:])[:300]}` failed with {process.returncode}:\n" + "\n".join(tail))
 

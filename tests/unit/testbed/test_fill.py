@@ -1,0 +1,142 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from bedlib import images, mirror
+from bedlib.table import File, Image, Program, Table
+
+SUM = "a" * 64
+OTHER = "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("listing", "expected"),
+    [
+        (f"{SUM}\n", SUM),
+        (SUM.upper(), SUM),
+        (f"{OTHER}  other\n{SUM}  file\n", SUM),
+        (f"{SUM} *file\n", SUM),
+        (f"-----BEGIN PGP SIGNED MESSAGE-----\n\n{OTHER}  file.asc\n{SUM}  file\n", SUM),
+        (f"{OTHER}  other\n", None),
+        ("<html>not found</html>", None),
+        ("", None),
+    ],
+)
+def test_a_sum_is_found_in_every_form_that_projects_publish(listing: str, expected: str | None) -> None:
+    assert mirror.checksum_in(listing, "file") == expected
+
+
+def test_hosts_that_do_not_answer_are_not_reachable() -> None:
+    assert mirror.reachable({"host.invalid"}) == set()
+
+
+def test_an_archive_is_the_same_bytes_for_the_same_content(tmp_path: Path) -> None:
+    paths = {}
+    for name in ("b", "a"):
+        paths[f"bin/{name}"] = tmp_path / name
+        paths[f"bin/{name}"].write_text(name)
+    first = mirror.archive(paths)
+    paths["bin/a"].touch()
+    assert mirror.archive(dict(reversed(paths.items()))) == first
+    with tarfile.open(fileobj=BytesIO(first)) as tar:
+        assert [(info.name, info.mode, info.uid) for info in tar] == [("bin/a", 0o755, 0), ("bin/b", 0o755, 0)]
+
+
+class Built:
+    """A Builder whose programs are files that are there already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recipe = "1"
+        self.asked: list[str] = []
+
+    def binary(self, name: str) -> Path:
+        self.asked.append(name)
+        path = self.folder / name.replace("/", "-")
+        path.write_text(f"{name} {self.recipe}")
+        return path
+
+    def key(self, name: str) -> str:
+        return f"{name} {self.recipe}"
+
+
+FILE = File(url="https://x.io/v1/p", program="p/p")
+PLACE = "x.io/v1/p"
+
+
+def test_a_file_is_built_once_and_again_when_its_recipe_changes(cache: Path, tmp_path: Path) -> None:
+    builder = Built(tmp_path)
+    mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
+    mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
+    assert builder.asked == ["p/p"]
+    content = (cache / "mirror" / PLACE).read_bytes()
+    assert (cache / "mirror" / f"{PLACE}.sha256").read_text() == f"{hashlib.sha256(content).hexdigest()}  p\n"
+    assert not mirror.released(FILE)
+
+    builder.recipe = "2"
+    mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
+    assert (cache / "mirror" / PLACE).read_text() == "p/p 2"
+
+
+@pytest.mark.parametrize("lost", [f"mirror/{PLACE}", f"mirror/{PLACE}.sha256", f"sources/{PLACE}.json"])
+def test_a_run_that_was_killed_half_way_is_made_good(cache: Path, tmp_path: Path, lost: str) -> None:
+    builder = Built(tmp_path)
+    mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
+    (cache / lost).unlink()
+    mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
+    assert all((cache / name).is_file() for name in (f"mirror/{PLACE}", f"mirror/{PLACE}.sha256", f"sources/{PLACE}.json"))
+    assert not list((cache / "tmp").iterdir())
+
+
+def test_an_image_lies_as_the_registry_reads_it(cache: Path, tmp_path: Path) -> None:
+    builder, image = Built(tmp_path), Image(ref="r.io/a/b:v1", files={"/usr/bin/p": "p/p"}, entrypoint=["/usr/bin/p"], user="1:1")
+    images.fill([image], builder, "node", online=False)  # type: ignore[arg-type]
+    storage = cache / "registry" / "docker" / "registry" / "v2"
+    repository = storage / "repositories" / "a" / "b"
+
+    def blob(digest: str) -> bytes:
+        content = (storage / "blobs" / "sha256" / digest[7:9] / digest[7:] / "data").read_bytes()
+        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
+        return content
+
+    digest = (repository / "_manifests" / "tags" / "v1" / "current" / "link").read_text()
+    manifest = json.loads(blob(digest))
+    config = json.loads(blob(manifest["config"]["digest"]))
+    layer = blob(manifest["layers"][0]["digest"])
+    assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
+    assert (config["config"]["Entrypoint"], config["config"]["User"]) == (["/usr/bin/p"], "1:1")
+    assert manifest["layers"][0]["size"] == len(layer)
+    for part in (manifest["config"], *manifest["layers"]):
+        assert (repository / "_layers" / part["digest"].replace(":", "/") / "link").read_text() == part["digest"]
+    with tarfile.open(fileobj=BytesIO(layer)) as tar:
+        assert [(info.name, info.mode) for info in tar] == [
+            ("tmp", 0o1777),
+            ("usr", 0o755),
+            ("usr/bin", 0o755),
+            ("usr/bin/p", 0o755),
+        ]
+
+    images.fill([image], builder, "node", online=False)  # type: ignore[arg-type]
+    assert builder.asked == ["p/p"]
+    builder.recipe = "2"
+    images.fill([image], builder, "node", online=False)  # type: ignore[arg-type]
+    assert (repository / "_manifests" / "tags" / "v1" / "current" / "link").read_text() != digest
+
+
+def test_a_build_has_a_new_place_when_its_recipe_changes(cache: Path) -> None:
+    from bedlib.build import Builder
+
+    def key(**changes: object) -> str:
+        program = Program(name="runc", packages={"runc": "github.com/opencontainers/runc"}, module="runc", **changes)  # type: ignore[arg-type]
+        return Builder(Table({}, {"runc": program}, [], [])).key("runc/runc")
+
+    assert key() == key()
+    assert len({key(), key(tags=["seccomp"]), key(stamp={"v": "1"}), key(cgo=True)}) == 4

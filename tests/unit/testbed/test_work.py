@@ -1,0 +1,99 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bedlib import work
+
+BED = Path(__file__).resolve().parents[2] / "testbed"
+
+
+def python(code: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(BED)!r})\nfrom bedlib.work import *\n{code}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_a_second_run_waits_and_says_for_whom(cache: Path) -> None:
+    first = python("with lock('prepare'): print('in', flush=True); sys.stdin.read()")
+    assert line(first) == "in\n"
+    second = python("with lock('prepare'): print('in', flush=True)")
+    assert f"waiting for pid {first.pid} " in line(second)
+    first.communicate()
+    assert line(second) == "in\n"
+    second.communicate()
+
+
+def test_a_lock_of_a_killed_run_is_free(cache: Path) -> None:
+    first = python("with lock('prepare'): print('in', flush=True); sys.stdin.read()")
+    assert line(first) == "in\n"
+    first.kill()
+    first.communicate()
+    second = python("with lock('prepare'): print('in', flush=True)")
+    assert line(second) == "in\n"
+    second.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_long_commands_end_with_the_run(cache: Path, tmp_path: Path, number: signal.Signals) -> None:
+    pid_file = tmp_path / "pid"
+    run = python(f"end_on_signals()\nrun_long('sleep', ['sh', '-c', 'echo $$ > {pid_file}; exec sleep 60'])")
+    deadline = time.monotonic() + 20
+    while not (pid_file.exists() and pid_file.read_text().strip()):
+        assert time.monotonic() < deadline, "the command never started"
+        time.sleep(0.02)
+    child = int(pid_file.read_text())
+    run.send_signal(number)
+    run.communicate()
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "the command outlived its run"
+        time.sleep(0.02)
+
+
+def test_a_failed_command_shows_its_last_words() -> None:
+    with pytest.raises(work.BedError, match="failed with 3:\nlast words"):
+        work.run_long("build", ["sh", "-c", "echo last words; exit 3"])
+    with pytest.raises(work.BedError, match="failed with 4: last words"):
+        work.run(["sh", "-c", "echo last words >&2; exit 4"])
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    work.write_atomic(path, "old")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        work.write_atomic(path, "new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"
+
+
+def test_what_killed_runs_left_is_swept(cache: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left, mine = cache / "tmp" / f"{ended.pid}-build-x", cache / "tmp" / f"{os.getpid()}-build-x"
+    for folder in (left, mine):
+        (folder / "deep").mkdir(parents=True)
+    work.sweep_scratch()
+    assert not left.exists()
+    assert mine.exists()
+
+
+def test_a_wait_says_what_it_saw_last() -> None:
+    with pytest.raises(work.BedError, match="node: not within 0 s; seen last: starting"):
+        work.wait_for("node", lambda: (False, "starting"), limit=0)
