@@ -84,21 +84,20 @@ def create_token(kube: KubeClient, token: BootstrapToken) -> None:
 
 
 def retire_token(kube: KubeClient, token: BootstrapToken, expires: datetime | None) -> None:
-    """Moves the end of a token to `expires`, or deletes it (None). Already gone is fine. Raises Conflict, KubeError."""
+    """Moves the end of this very token to `expires`, or deletes it (None). Already gone is fine. Raises Conflict, KubeError."""
     path = f"{SECRETS}/{_name(token.id)}"
     try:
         if expires is None:
-            same = {"preconditions": {"resourceVersion": token.resource_version}} if token.resource_version else None
-            kube.request("DELETE", path, body=same)
+            kube.request("DELETE", path, body={"preconditions": {"uid": token.uid}} if token.uid else None)
         else:
             body = {
-                "metadata": {"resourceVersion": token.resource_version},
+                "metadata": {"uid": token.uid},
                 "data": {"expiration": base64.b64encode(str(format_time(expires)).encode()).decode()},
             }
             kube.request("PATCH", path, body=body, content_type="application/merge-patch+json")
     except KubeError as error:
         if error.status == 409:
-            raise Conflict(f"the bootstrap token {token.id} was changed by somebody else at the same time") from error
+            raise Conflict(f"the bootstrap token {token.id} was replaced by somebody else at the same time") from error
         if error.status != 404:
             raise
 
@@ -167,7 +166,7 @@ def _token(secret: t.Mapping[str, t.Any]) -> BootstrapToken | None:
         usable=usages and JOIN_GROUP in data.get("auth-extra-groups", "").split(","),
         owner=(metadata.get("annotations") or {}).get(OWNER) if mine else None,
         created=parse_time(metadata["creationTimestamp"]),
-        resource_version=metadata["resourceVersion"],
+        uid=metadata["uid"],
     )
 
 

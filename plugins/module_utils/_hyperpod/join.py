@@ -125,23 +125,25 @@ def normal_hash(text: str) -> str:
 
 def parse_endpoint(text: str) -> str:
     """`host:port` (IPv6 in brackets) from a URL, kubeadm's controlPlaneEndpoint or `host:port`. Raises ValueError."""
-    rest = text.strip()
-    port = str(DEFAULT_PORT)
+    rest, port = text.strip(), str(DEFAULT_PORT)
     if rest.lower().startswith("https://"):
         rest, port = rest[len("https://") :].rstrip("/"), "443"
-    bracketed = re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", rest)
-    if bracketed:
-        host, port = str(ipaddress.IPv6Address(bracketed[1])), bracketed[2] or port
-    elif rest.count(":") > 1:
-        host = str(ipaddress.IPv6Address(rest))
-    else:
-        host, colon, given = rest.partition(":")
-        port = given if colon else port
-        if not _HOST.fullmatch(host):
-            raise ValueError(f"{text!r} is not the address of an API server, host:port")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:
-        raise ValueError(f"{text!r} has no port between 1 and 65535")
-    return f"[{host}]:{int(port)}" if ":" in host else f"{host}:{int(port)}"
+    host, colon, given = rest.rpartition(":")
+    if rest.endswith("]") or rest.count(":") > 1 and not rest.startswith("["):
+        host, colon = rest, ""  # an IPv6 address without a port
+    elif not colon:
+        host = rest
+    port = given if colon else port
+    try:
+        if ":" in host:
+            host = f"[{ipaddress.IPv6Address(host.removeprefix('[').removesuffix(']'))}]"
+        elif not _HOST.fullmatch(host):
+            raise ValueError
+        if not (port.isdecimal() and 0 < int(port) < 65536):
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"{text!r} is not the address of an API server: host:port, an IPv6 address in brackets") from None
+    return f"{host}:{int(port)}"
 
 
 def _match(pattern: re.Pattern[str], document: t.Mapping[str, t.Any], key: str, shape: str) -> re.Match[str]:

@@ -38,7 +38,7 @@ class BootstrapToken:
     usable: bool = True  # has the usages and the group that `kubeadm join` needs
     owner: str | None = None  # the secret it was made for by this collection; None: not made by it
     created: datetime | None = None
-    resource_version: str = ""
+    uid: str = ""
 
     def life(self, now: datetime) -> timedelta:
         return self.expires - now if self.expires else FOREVER
