@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from bedlib import images, mirror
+from bedlib.build import Builder
 from bedlib.table import File, Image, Program, Table
 
 SUM = "a" * 64
@@ -132,8 +133,6 @@ def test_an_image_lies_as_the_registry_reads_it(cache: Path, tmp_path: Path) -> 
 
 
 def test_a_build_has_a_new_place_when_its_recipe_changes(cache: Path) -> None:
-    from bedlib.build import Builder
-
     def key(**changes: object) -> str:
         program = Program(name="runc", packages={"runc": "github.com/opencontainers/runc"}, module="runc", **changes)  # type: ignore[arg-type]
         return Builder(Table({}, {"runc": program}, [], [])).key("runc/runc")

@@ -37,7 +37,7 @@ def test_a_file_lies_under_its_host_and_path(url: str, place: str) -> None:
     ],
 )
 def test_what_has_no_place_in_a_mirror_is_refused(url: str) -> None:
-    with pytest.raises(BedError, match="https://|must name a file"):
+    with pytest.raises(BedError, match=r"https://|must name a file"):
         table.mirror_path(url)
 
 
