@@ -210,7 +210,7 @@ def _services(site: Site, prepared: Prepared) -> None:
         net = ["--network", f"gpufleet-{site.name}", "--ip", site.services]
         command = ["python3", "/opt/serve.py", "/srv/mirror", "/opt/registry/registry", "/srv/registry"]
         label = ["--label", f"{LABEL}={site.name}"]
-        podman("run", "-d", "--name", name, *label, *net, *volumes, "-e", "PYTHONPATH=/opt/moto", prepared.image, *command)
+        podman("run", "-d", "--name", name, "--stop-signal", "TERM", *label, *net, *volumes, "-e", "PYTHONPATH=/opt/moto", prepared.image, *command)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def answer() -> tuple[bool, str]:
