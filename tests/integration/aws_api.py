@@ -182,8 +182,12 @@ class _Handler(BaseHTTPRequestHandler):
         return Call(f"{scope[3]}:{parse_qs(body.decode())['Action'][0]}", scope[2], {})
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        body = json.dumps({"__type": code, "Message": message}).encode()
-        self._answer(status, [("Content-Type", "application/x-amz-json-1.1")], body)
+        if self.headers.get("X-Amz-Target"):
+            kind, text = "application/x-amz-json-1.1", json.dumps({"__type": code, "Message": message})
+        else:  # STS speaks XML
+            error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            kind, text = "text/xml", f"<ErrorResponse>{error}</ErrorResponse>"
+        self._answer(status, [("Content-Type", kind)], text.encode())
 
     def _answer(self, status: int, headers: list[t.Any], body: bytes) -> None:
         self.send_response(status)

@@ -89,6 +89,7 @@ class Client:
         """`call("GetSecretValue", "secret NAME", SecretId=...)`; `subject` is for error messages. Raises AwsError."""
         import botocore.exceptions as aws  # noqa: PLC0415
         from botocore import xform_name  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         method = getattr(self._client, xform_name(operation))
         attempt = 0
@@ -96,7 +97,7 @@ class Client:
             attempt += 1
             try:
                 return t.cast("dict[str, t.Any]", method(**arguments))
-            except (aws.BotoCoreError, aws.ClientError) as error:
+            except (aws.BotoCoreError, aws.ClientError, ResponseParserError) as error:
                 failure = self._translate(error, operation, subject, attempt)
             # Full jitter: https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/
             pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt))  # noqa: S311  spreads clients, no secret
@@ -154,6 +155,7 @@ class Client:
 
     def _no_answer(self, error: Exception, where: str, attempt: int) -> AwsError:
         import botocore.exceptions as aws  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         name = type(error).__name__
         if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.CredentialRetrievalError)):
@@ -161,21 +163,22 @@ class Client:
             return AwsError(f"{where}: no usable AWS credentials ({error}); {hint}", name)
         if isinstance(error, aws.SSLError):
             return AwsError(f"{where}: {error}; give the endpoint's certificate authority in aws_ca_bundle", name)
-        if isinstance(error, aws.HTTPClientError):  # refused, timed out, closed, name not found
+        if isinstance(error, (aws.ConnectionError, aws.HTTPClientError, ResponseParserError)):  # refused, cut, timed out, not AWS
             address = self._client.meta.endpoint_url
             hint = "check endpoint_url or AWS_ENDPOINT_URL, the region, the proxy and the VPC endpoint"
-            text = f"{where}: {address} gave no answer to {attempt} attempts ({name}: {error}); {hint}"
+            text = f"{where}: {address} gave no usable answer to {attempt} attempts ({name}: {error}); {hint}"
             return AwsError(text, name, passing=True)
         return AwsError(f"{where}: {name}: {error}", name)
 
     def _identity(self) -> str:
         """Who AWS says we are (the call needs no permission), else the start of the access key's id, else nothing known."""
         import botocore.exceptions as aws  # noqa: PLC0415
+        from botocore.parsers import ResponseParserError  # noqa: PLC0415
 
         try:
             return str(self._make("sts", 3).get_caller_identity()["Arn"])
-        except (aws.BotoCoreError, aws.ClientError, AwsError):
-            pass
+        except (aws.BotoCoreError, aws.ClientError, ResponseParserError, AwsError):
+            pass  # for example a VPC endpoint of Secrets Manager alone
         credentials = self._session.get_credentials()
         return f"access key {credentials.access_key[:8]}... (from {credentials.method})" if credentials else "nobody"
 

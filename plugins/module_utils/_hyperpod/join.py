@@ -129,7 +129,7 @@ def parse_endpoint(text: str) -> str:
     if rest.lower().startswith("https://"):
         rest, port = rest[len("https://") :].rstrip("/"), "443"
     host, colon, given = rest.rpartition(":")
-    if rest.endswith("]") or rest.count(":") > 1 and not rest.startswith("["):
+    if rest.endswith("]") or (rest.count(":") > 1 and not rest.startswith("[")):
         host, colon = rest, ""  # an IPv6 address without a port
     elif not colon:
         host = rest

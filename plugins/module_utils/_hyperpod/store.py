@@ -84,7 +84,11 @@ class SecretStore:
             self._lost(error, version, "InvalidParameterException", "ResourceNotFoundException")
 
     def restore(self) -> None:
-        self._call("RestoreSecret")
+        try:
+            self._call("RestoreSecret")
+        except AwsError as error:  # another writer may have done it
+            if error.code != "InvalidRequestException" or self.read().state == "scheduled":
+                raise
 
     def delete(self, force: bool) -> None:
         how: dict[str, t.Any] = {"ForceDeleteWithoutRecovery": True} if force else {"RecoveryWindowInDays": RECOVERY_WINDOW_DAYS}

@@ -478,6 +478,41 @@ def test_a_cluster_without_cluster_info(site: Site) -> None:
     assert site.tokens() == {}
 
 
+def kubeconfig(server: str, authority: str) -> str:
+    return json.dumps({"clusters": [{"cluster": {"server": server, "certificate-authority-data": authority}}]})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "holds no kubeconfig with a CA and a server"),
+        ("clusters: []", "holds no kubeconfig with a CA and a server"),
+        (kubeconfig("https://h:1", "x"), "holds no kubeconfig with a CA and a server"),
+        (
+            kubeconfig("https://h:1", "eHg="),
+            "certificate authority in kube-public/cluster-info of .* cannot be used: there is no PEM",
+        ),
+        (kubeconfig("https://h/k8s", "eHg="), "names an API endpoint that cannot be used: 'https://h/k8s' is not the address"),
+    ],
+)
+def test_a_damaged_cluster_info(site: Site, text: str, message: str) -> None:
+    site.api.call("PATCH", CLUSTER_INFO, {"data": {"kubeconfig": text}}, MERGE_PATCH)
+    with pytest.raises(GpufleetError, match=message):
+        site.keep()
+    assert site.tokens() == {}
+
+
+def test_tokens_that_kubernetes_does_not_take(site: Site) -> None:
+    token_id = site.keep()["token_id"]
+    site.api.call("PATCH", f"{SECRETS}/bootstrap-token-{token_id}", {"stringData": {"expiration": "tomorrow"}}, MERGE_PATCH)
+    assert site.keep()["reason"] in ("renew", "restore")  # restore: when the token cleaner was faster
+    published = site.stored()["token"].partition(".")[0]
+    group = {"stringData": {"auth-extra-groups": "system:bootstrappers:others"}}
+    site.api.call("PATCH", f"{SECRETS}/bootstrap-token-{published}", group, MERGE_PATCH)
+    assert site.keep()["reason"] == "restore"
+    site.agree()
+
+
 def test_a_user_without_permission(site: Site) -> None:
     with pytest.raises(GpufleetError, match=r"grant system:serviceaccount:default:stranger .* verb get on configmaps"):
         site.keep(kubeconfig=str(site.api.token_kubeconfig("stranger", service_account(site))))
@@ -614,7 +649,7 @@ def test_a_published_token_is_not_taken_back(site: Site) -> None:
     """The answers to the write and to all later questions are lost: it may be published, so the token stays."""
     faults = site.aws.faults
     faults.append(Fault("CreateSecret", "lose", then=lambda: faults.append(Fault("*", "drop", times=99))))
-    with pytest.raises(GpufleetError, match="gave no answer"):
+    with pytest.raises(GpufleetError, match="gave no usable answer"):
         site.keep(retry_budget=1)
     site.aws.faults.clear()
     site.agree()
