@@ -24,7 +24,7 @@ class Builder:
 
     def binary(self, name: str) -> Path:
         """The file of a "program/binary", built when needed."""
-        program, _, binary = name.partition("/")
+        program, binary = name.split("/", maxsplit=1)
         return self._folder(self.table.programs[program]) / binary
 
     def module_file(self, spec: str) -> Path:
@@ -74,9 +74,9 @@ class Builder:
                 self._compile_go(program, out)
             base.mkdir(parents=True, exist_ok=True)
             out.rename(folder)
-        for old in base.iterdir():
-            if old != folder:
-                shutil.rmtree(old, ignore_errors=True)
+        # the last but one stays: something may run from it
+        for old in sorted(base.iterdir(), key=lambda path: path.stat().st_mtime)[:-2]:
+            shutil.rmtree(old, ignore_errors=True)
         return folder
 
     def _compile_c(self, program: Program, out: Path) -> None:

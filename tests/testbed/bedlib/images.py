@@ -131,7 +131,7 @@ def _build(image: Image, builder: Builder, node: str, bases: dict[str, bytes]) -
             "os": "linux",
             "config": {key: value for key, value in settings.items() if value},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}" for layer in layers]},
-            "history": [{"created_by": "gpufleet.k8s test bed"} for _ in layers],
+            "history": [{"created_by": "gpufleet.k8s test bed"}] * len(layers),
         }
         packed = json.dumps(config).encode()
         manifest = {

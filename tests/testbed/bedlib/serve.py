@@ -98,15 +98,19 @@ def byte_range(header: str | None, size: int) -> tuple[int, int]:
     return begin, end
 
 
+def end(number: int, frame: t.Any) -> t.NoReturn:
+    sys.exit(0)
+
+
 def main(mirror: str, registry: str, storage: str) -> int:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, end)
     server = http.server.ThreadingHTTPServer(("", MIRROR_PORT), functools.partial(Files, directory=mirror))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = Path(tempfile.mkdtemp()) / "registry.yml"
     config.write_text(REGISTRY_CONFIG.format(storage=storage, port=REGISTRY_PORT))
     children = {
-        "registry": subprocess.Popen([registry, "serve", str(config)]),
+        "registry": subprocess.Popen([registry, "serve", str(config)], env={**os.environ, "OTEL_TRACES_EXPORTER": "none"}),
         "AWS stand-in": subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(AWS_PORT)]),
     }
     names = {process.pid: name for name, process in children.items()}

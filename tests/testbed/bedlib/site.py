@@ -207,10 +207,10 @@ def _services(site: Site, prepared: Prepared) -> None:
             HERE / "bedlib" / "serve.py": "/opt/serve.py",
         }
         volumes = [word for source, target in mounts.items() for word in ("-v", f"{source}:{target}:ro")]
-        net = ["--network", f"gpufleet-{site.name}", "--ip", site.services]
+        options = ["--network", f"gpufleet-{site.name}", "--ip", site.services, "--label", f"{LABEL}={site.name}"]
+        options += ["--stop-signal", "TERM", "-e", "PYTHONPATH=/opt/moto", *volumes]
         command = ["python3", "/opt/serve.py", "/srv/mirror", "/opt/registry/registry", "/srv/registry"]
-        label = ["--label", f"{LABEL}={site.name}"]
-        podman("run", "-d", "--name", name, "--stop-signal", "TERM", *label, *net, *volumes, "-e", "PYTHONPATH=/opt/moto", prepared.image, *command)
+        podman("run", "-d", "--name", name, *options, prepared.image, *command)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def answer() -> tuple[bool, str]:

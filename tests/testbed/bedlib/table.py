@@ -88,15 +88,18 @@ def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
     def fill(value: t.Any) -> t.Any:
         if isinstance(value, str):
             where = value
-            return re.sub(r"\{(\w+)(\.number)?\}", lambda match: named(match[1], bool(match[2]), where), value)
+            return re.sub(r"\{([^{}]*)\}", lambda match: named(match[1], where), value)
         if isinstance(value, dict):
             return {fill(key): fill(entry) for key, entry in value.items()}
         return [fill(entry) for entry in value] if isinstance(value, list) else value
 
-    def named(name: str, number: bool, where: str) -> str:
-        if name not in names:
-            raise BedError(f"{path.name}: {where!r} names {{{name}}}, which [versions] does not have")
-        return str(names[name]).removeprefix("v") if number else str(names[name])
+    def named(what: str, where: str) -> str:
+        name, dot, part = what.partition(".")
+        if name not in names or (dot and part not in ("number", "major", "minor")):
+            raise BedError(f"{path.name}: {where!r} names {{{what}}}: {name} is not in [versions], or {part!r} not a part of one")
+        number = str(names[name]).removeprefix("v")
+        numbers = [*number.split("."), ""]
+        return {"": str(names[name]), "number": number, "major": numbers[0], "minor": numbers[1]}[part]
 
     filled = fill({key: value for key, value in raw.items() if key != "versions"})
     try:
@@ -130,7 +133,7 @@ def _check(table: Table, where: str) -> None:
     everything: list[File | Image] = [*table.files, *table.images]
     for made in everything:
         for need in needs(made):
-            program, _, binary = need.partition("/")
+            program, binary = need.split("/", maxsplit=1)
             if program not in table.programs or binary not in table.programs[program].packages:
                 raise BedError(f"{where}: {need!r} is not PROGRAM/BINARY of a [program.*]")
 

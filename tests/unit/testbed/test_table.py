@@ -53,10 +53,11 @@ HEAD = '[versions]\na = "v1.2.3"\n[program.p]\npackages.p = "example.org/p"\n'
 def test_versions_and_arch_are_filled_in(tmp_path: Path) -> None:
     path = written(
         tmp_path,
-        HEAD + '[[file]]\nurl = "https://x.io/{a}/p-{a.number}-{arch}"\nprogram = "p/p"\n[[image]]\nref = "r.io/p:{a}"\n',
+        HEAD
+        + '[[file]]\nurl = "https://x.io/{a}/p-{a.number}-{a.major}.{a.minor}-{arch}"\nprogram = "p/p"\n[[image]]\nref = "r.io/p:{a}"\n',
     )
     loaded = table.load(path, "arm64")
-    assert loaded.files[0].url == "https://x.io/v1.2.3/p-1.2.3-arm64"
+    assert loaded.files[0].url == "https://x.io/v1.2.3/p-1.2.3-1.2-arm64"
     image = loaded.images[0]
     assert (image.host, image.repository, image.tag) == ("r.io", "p", "v1.2.3")
 
@@ -65,6 +66,8 @@ def test_versions_and_arch_are_filled_in(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ('[[file]]\nurl = "https://x.io/{b}"\nprogram = "p/p"', r"names \{b\}"),
+        ('[[file]]\nurl = "https://x.io/{a.patch}"\nprogram = "p/p"', r"names \{a.patch\}"),
+        ('[[file]]\nurl = "https://x.io/{}"\nprogram = "p/p"', r"names \{\}"),
         ('[[file]]\nurl = "https://x.io/a"', "exactly one of program, archive, module_file"),
         ('[[file]]\nurl = "https://x.io/a"\nprogram = "p/p"\nmodule_file = "p: m: f"', "exactly one of"),
         ('[[file]]\nurl = "https://x.io/a"\nprogram = "p/q"', "'p/q' is not PROGRAM/BINARY"),

@@ -73,7 +73,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: p
     path = tmp_path / "file"
     work.write_atomic(path, "old")
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*names: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "rename", interrupted)
