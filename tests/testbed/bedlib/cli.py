@@ -38,6 +38,7 @@ def main() -> int:
     asked = parser.parse_args()
     end_on_signals()
     try:
+        need_root()
         if asked.command == "prepare":
             prepare(online=not asked.offline)
             CLOCK.summary("prepare")
@@ -45,7 +46,6 @@ def main() -> int:
             site.up(asked.site, prepare(online=not asked.offline), asked.nodes, asked.control_planes, asked.plain)
             CLOCK.summary("up")
         elif asked.command == "down":
-            need_root()
             for name in site.known() if asked.all else [asked.site]:
                 site.down(name)
         elif asked.command == "ssh":

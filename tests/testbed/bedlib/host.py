@@ -59,11 +59,11 @@ def ensure(needs: t.Mapping[str, tuple[t.Callable[[], bool], str]]) -> None:
     if not _command("apt-get"):
         raise BedError(f"this machine lacks {wanted}, and has no apt-get to install them with: install them and run this again")
     packages = sorted(set(missing.values()))
-    if "netavark" in packages and not text(["apt-cache", "policy", "netavark"], check=False):
-        packages[packages.index("netavark")] = "containernetworking-plugins"  # Ubuntu 22.04: podman 3 with CNI
     say(f"prerequisites: installing {' '.join(packages)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     run_long("apt-get update", ["apt-get", "update"], env=quiet)
+    if "netavark" in packages and not text(["apt-cache", "search", "--names-only", "^netavark$"]):
+        packages[packages.index("netavark")] = "containernetworking-plugins"  # Ubuntu 22.04: podman 3 with CNI
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     run_long("apt-get install", install, env=quiet)
     still = [what for what in missing if not needs[what][0]()]

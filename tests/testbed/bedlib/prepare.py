@@ -33,7 +33,6 @@ def moto_folder() -> Path:
 
 def prepare(online: bool = True) -> Prepared:
     """Safe to kill at any point, and to run twice at once: what is complete is kept, and renamed into place when it is."""
-    host.need_root()
     with lock("prepare"):
         sweep_scratch()
         host.ensure(host.COMMANDS)

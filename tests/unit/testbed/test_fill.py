@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import json
+import ssl
+import subprocess
 import tarfile
+import threading
+import typing as t
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +18,7 @@ import pytest
 from bedlib import images, mirror
 from bedlib.build import Builder
 from bedlib.table import File, Image, Program, Table
+from bedlib.work import BedError
 
 SUM = "a" * 64
 OTHER = "b" * 64
@@ -95,6 +101,92 @@ def test_a_run_that_was_killed_half_way_is_made_good(cache: Path, tmp_path: Path
     mirror.fill([FILE], builder, online=False)  # type: ignore[arg-type]
     assert all((cache / name).is_file() for name in (f"mirror/{PLACE}", f"mirror/{PLACE}.sha256", f"sources/{PLACE}.json"))
     assert not list((cache / "tmp").iterdir())
+
+
+class Releases:
+    """A project's download site: HTTPS, with what `files` holds now."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files: dict[str, bytes] = {}
+        site = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = site.files.get(self.path)
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+                self.wfile.write(content or b"")
+
+            do_HEAD = do_GET
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        certificate, key = folder / "certificate.pem", folder / "key.pem"
+        make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1"]
+        names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+        subprocess.run([*make, *names], check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        self.certificate = certificate
+        self.server = http.server.ThreadingHTTPServer(("localhost", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def file(self) -> File:
+        url = f"https://localhost:{self.server.server_port}/v1/p"
+        return File(url=url, checksum=f"{url}.sha256", program="p/p")
+
+
+@pytest.fixture
+def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Releases]:
+    made = Releases(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.certificate))
+    monkeypatch.setenv("no_proxy", "localhost")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_a_release_comes_before_a_build(cache: Path, tmp_path: Path, releases: Releases) -> None:
+    builder, entry = Built(tmp_path), releases.file()
+    releases.files = {"/v1/p": b"released", "/v1/p.sha256": hashlib.sha256(b"released").hexdigest().encode()}
+    mirror.fill([entry], builder, online=True)  # type: ignore[arg-type]
+    place = cache / "mirror" / entry.url.removeprefix("https://")
+    assert (place.read_bytes(), builder.asked, mirror.released(entry)) == (b"released", [], True)
+    builder.recipe = "2"  # nothing that concerns a release
+    mirror.fill([entry], builder, online=True)  # type: ignore[arg-type]
+    assert builder.asked == []
+
+
+@pytest.mark.parametrize("listing", [OTHER, "no sum here"])
+def test_a_release_that_is_not_what_its_project_says_is_an_error(
+    cache: Path, tmp_path: Path, releases: Releases, listing: str
+) -> None:
+    builder, entry = Built(tmp_path), releases.file()
+    releases.files = {"/v1/p": b"released", "/v1/p.sha256": listing.encode()}
+    with pytest.raises(BedError, match=r"its SHA-256 is .* but .*\.sha256 says b+; kept nothing|holds no SHA-256 of p"):
+        mirror.fill([entry], builder, online=True)  # type: ignore[arg-type]
+    assert builder.asked == []
+    assert not (cache / "mirror").exists()
+
+
+@pytest.mark.parametrize("there", [{}, {"/v1/p": b"released"}])
+def test_what_a_project_does_not_publish_is_built(
+    cache: Path, tmp_path: Path, releases: Releases, there: dict[str, bytes]
+) -> None:
+    builder, entry = Built(tmp_path), releases.file()
+    releases.files = there
+    mirror.fill([entry], builder, online=True)  # type: ignore[arg-type]
+    assert (builder.asked, mirror.released(entry)) == (["p/p"], False)
+
+
+def test_offline_nobody_is_asked(cache: Path, tmp_path: Path, releases: Releases) -> None:
+    builder, entry = Built(tmp_path), releases.file()
+    releases.files = {"/v1/p": b"released", "/v1/p.sha256": hashlib.sha256(b"released").hexdigest().encode()}
+    mirror.fill([entry], builder, online=False)  # type: ignore[arg-type]
+    assert builder.asked == ["p/p"]
 
 
 def test_an_image_lies_as_the_registry_reads_it(cache: Path, tmp_path: Path) -> None:

@@ -51,12 +51,8 @@ HEAD = '[versions]\na = "v1.2.3"\n[program.p]\npackages.p = "example.org/p"\n'
 
 
 def test_versions_and_arch_are_filled_in(tmp_path: Path) -> None:
-    path = written(
-        tmp_path,
-        HEAD
-        + '[[file]]\nurl = "https://x.io/{a}/p-{a.number}-{a.major}.{a.minor}-{arch}"\nprogram = "p/p"\n[[image]]\nref = "r.io/p:{a}"\n',
-    )
-    loaded = table.load(path, "arm64")
+    file = '[[file]]\nurl = "https://x.io/{a}/p-{a.number}-{a.major}.{a.minor}-{arch}"\nprogram = "p/p"\n'
+    loaded = table.load(written(tmp_path, HEAD + file + '[[image]]\nref = "r.io/p:{a}"\n'), "arm64")
     assert loaded.files[0].url == "https://x.io/v1.2.3/p-1.2.3-1.2-arm64"
     image = loaded.images[0]
     assert (image.host, image.repository, image.tag) == ("r.io", "p", "v1.2.3")
