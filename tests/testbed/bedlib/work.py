@@ -120,15 +120,18 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """A short command. Raises BedError with its last words when it fails."""
     command = [str(word) for word in argv]
-    done = subprocess.run(
-        command,
-        input=data.encode() if isinstance(data, str) else data,
-        stdin=subprocess.DEVNULL if data is None else None,
-        capture_output=True,
-        check=False,
-        cwd=cwd,
-        env={**os.environ, **env} if env else None,
-    )
+    try:
+        done = subprocess.run(
+            command,
+            input=data.encode() if isinstance(data, str) else data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, **env} if env else None,
+        )
+    except FileNotFoundError as error:
+        raise BedError(f"{command[0]} is not on PATH here: `bed prepare` installs what the test bed needs") from error
     if check and done.returncode:
         words = (done.stderr or done.stdout).decode(errors="replace").strip()[-2000:]
         raise BedError(f"`{' '.join(command)[:300]}` failed with {done.returncode}: {words}")
