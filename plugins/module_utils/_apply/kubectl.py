@@ -16,7 +16,7 @@ import typing as t
 from pathlib import Path
 
 from .._plan import GpufleetError
-from .objects import Object, Ref, as_list, parse_stream
+from .objects import Object, Ref, as_list, parse_stream, ref_of
 
 #: Where programs are when sudo's secure_path or a minimal PATH does not name them.
 MORE_PLACES = ("/usr/local/bin", "/usr/bin", "/opt/bin", "/usr/local/sbin", "/snap/bin")
@@ -25,7 +25,7 @@ COMMAND_LIMIT_S = 900  # a whole kubectl command, many requests
 #: Part of an error that passes by itself, soon after what it needs was applied too.
 PASSING = re.compile(
     r"failed calling webhook|no endpoints available|currently unable to handle|ensure CRDs are installed first|etcdserver: "
-    r"|connection refused|connection reset|TLS handshake timeout|i/o timeout|unexpected EOF|the object has been modified"
+    r"|TooManyRequests|storage is \(re\)initializing|connection refused|connection reset|TLS handshake timeout|i/o timeout|unexpected EOF|the object has been modified"
 )
 
 
@@ -60,7 +60,9 @@ class Kubectl:
             raise KubectlError(f"{missing}; is this a control plane host, and is the cluster set up?", missing)
         command = [self.program, *arguments]
         if server:
-            command += ["--kubeconfig", self.kubeconfig, f"--request-timeout={REQUEST_TIMEOUT_S}s"]
+            command += ["--kubeconfig", self.kubeconfig]
+            if arguments[0] != "delete":  # which waits by a long request, within its own limit
+                command.append(f"--request-timeout={REQUEST_TIMEOUT_S}s")
         try:
             # A module's entry has no AnsibleModule (it also runs without one), so not its run_command.
             done = subprocess.run(  # pylint: disable=ansible-bad-function
@@ -95,9 +97,9 @@ class Kubectl:
             asked = [o for o in objects if (o["apiVersion"], o["kind"]) not in unknown]
             if not asked:
                 return [], unknown
-            slim = [{k: o[k] for k in ("apiVersion", "kind", "metadata")} for o in asked]
+            names = as_list(ref_of(o).manifest() for o in asked)
             try:
-                return self.objects("get", "--ignore-not-found", "--filename=-", stdin=as_list(slim)), unknown
+                return self.objects("get", "--ignore-not-found", "--filename=-", stdin=names), unknown
             except KubectlError as error:
                 found = {
                     (version, kind) for kind, version in re.findall(r'no matches for kind "(.+?)" in version "(.+?)"', error.raw)

@@ -27,7 +27,7 @@ class Observed:
     before: t.Mapping[Ref, Object] = field(default_factory=dict)
     after: t.Mapping[Ref, Object] = field(default_factory=dict)
     stale: tuple[Ref, ...] = ()
-    inventory: Ref | None = None  # for `state: absent`: the set's own ConfigMap, if there is one
+    own: Ref | None = None  # for `state: absent`: the inventory, if there is one
     warnings: tuple[str, ...] = ()
 
 
@@ -77,9 +77,9 @@ def plan_absent(observed: Observed) -> Plan:
         else:
             refs.append(ref)
     groups = deletion_groups(refs, observed.wished)
-    if observed.inventory:  # last, so that a killed run still knows the rest
-        refs.append(observed.inventory)
-        groups += ((observed.inventory,),)
+    if observed.own:  # last, so that a killed run still knows the rest
+        refs.append(observed.own)
+        groups += ((observed.own,),)
     steps = [Step("delete", ", ".join(map(str, refs)), {"groups": groups})] if refs else []
     return Plan(
         tuple(Difference(str(ref), shown({"name": ref.name}), None) for ref in refs),

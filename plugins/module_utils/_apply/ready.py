@@ -23,12 +23,9 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
             return "its controller has not seen the change yet"
         return _rollout(kind, obj.get("spec") or {}, status)
     if kind == "Job":
-        failed = condition(obj, "Failed")
-        if failed.get("status") == "True":
-            return f"it failed: {failed.get('reason', '')} {failed.get('message', '')}".rstrip()
-        return wanted_condition(obj, "Complete")
+        return hopeless(obj) or wanted_condition(obj, "Complete")
     if kind == CRD:
-        return wanted_condition(obj, "Established")
+        return hopeless(obj) or wanted_condition(obj, "Established")
     if kind == "APIService":
         return wanted_condition(obj, "Available")
     if kind == "Namespace":
@@ -39,6 +36,19 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
     if kind == "Node":
         return wanted_condition(obj, "Ready")
     return None
+
+
+def hopeless(obj: Object) -> str | None:
+    """Why waiting cannot help: a Job has failed for good, or a definition's names are taken."""
+    kind, name, status = obj.get("kind"), "", ""
+    if kind == "Job":
+        name, status = "Failed", "True"
+    elif kind == CRD:
+        name, status = "NamesAccepted", "False"
+    found = condition(obj, name)
+    if not found or found.get("status") != status:
+        return None
+    return f"{name} is {status} ({found.get('reason')}: {found.get('message')})"
 
 
 def _rollout(kind: str, spec: Object, status: Object) -> str | None:

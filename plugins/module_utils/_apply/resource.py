@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 from pathlib import Path
@@ -25,7 +26,7 @@ from .objects import (
     remembered,
 )
 from .planner import Observed, plan_absent, plan_present
-from .ready import AUTOMATIC, ROLLOUTS, pod_trouble, waiting_for, wanted_condition, wanted_field
+from .ready import AUTOMATIC, ROLLOUTS, hopeless, pod_trouble, waiting_for, wanted_condition, wanted_field
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0  # between looks at what is waited for
 TROUBLED_PODS_SHOWN = 3
@@ -39,35 +40,31 @@ class ApplyResource(Resource[Observed]):
         self.check_mode = check_mode
         self.present = params["state"] == "present"
         self.kubectl = Kubectl(params["kubectl"], params["kubeconfig"])
-        self.wished: list[Object] = []
+        self.objects: list[Object] = []  # as wished
+        self.own: list[Object] = []  # the inventory as wished; empty for a set without a name
         self.last_seen: dict[Ref, Object] = {}
 
     # observe ---------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observed:
-        self.wished = self._render()
-        own = self._inventory([ref_of(o) for o in self.wished])
-        found, unknown = self._get([*self.wished, *own])
-        remember = [ref for o in own for ref in remembered(found.get(ref_of(o)))]
-        keys = {ref_of(o).key for o in self.wished}
+        self.objects = self._render()
+        refs = [ref_of(o) for o in self.objects]
+        self.own = self._inventory(refs)
+        found, unknown = self._get([*self.objects, *self.own])
+        keys = {ref.key for ref in refs}
+        formerly = [ref for o in self.own for ref in remembered(found.get(ref_of(o))) if ref.key not in keys]
+        there = self._get([ref.manifest() for ref in formerly])[0]
+        stale = [ref for ref in formerly if ref in there]
         if not self.present:
-            wished_refs = [ref_of(o) for o in self.wished]
-            candidates = [*(r for r in remember if r.key not in keys), *wished_refs]
-            there = self._get([ref.manifest() for ref in candidates])[0]
+            stale += [ref for ref in refs if ref in found]
             return Observed(
-                tuple(self.wished),
-                stale=tuple(ref for ref in candidates if ref in there),
-                inventory=next((ref_of(o) for o in own if ref_of(o) in found), None),
+                tuple(self.objects), stale=tuple(stale), own=next((ref for ref in map(ref_of, self.own) if ref in found), None)
             )
-        candidates = [ref for ref in remember if ref.key not in keys]
-        there = self._get([ref.manifest() for ref in candidates])[0]
-        stale = [ref for ref in candidates if ref in there]
         if stale and not self.params["prune"]:
-            own = self._inventory([*(ref_of(o) for o in self.wished), *stale])
-        self.wished += own
+            self.own = self._inventory([*refs, *stale])
         self.last_seen = found
         after, warnings = self._would_be(found, unknown)
-        return Observed(tuple(self.wished), found, after, tuple(stale), None, tuple(warnings))
+        return Observed((*self.objects, *self.own), found, after, tuple(stale), warnings=tuple(warnings))
 
     def _render(self) -> list[Object]:
         params = self.params
@@ -85,7 +82,9 @@ class ApplyResource(Resource[Observed]):
             objects += self._to_json("-", "content", content) if content.strip() else []
         elif content is not None:
             for document in content if isinstance(content, list) else [content]:
-                objects += flatten(document) if isinstance(document, dict) else [document]
+                if not isinstance(document, dict):
+                    raise PlanError(f"content: {str(document)[:80]!r} is not a Kubernetes object, that is a dict")
+                objects += flatten(document)
         namespace = params["namespace"]
         objects = apply_patches(objects, params["patches"] or (), namespace)
         return prepare(override_images(objects, params["images"] or {}), namespace)
@@ -108,25 +107,31 @@ class ApplyResource(Resource[Observed]):
     def _would_be(self, found: t.Mapping[Ref, Object], unknown: set[tuple[str, str]]) -> tuple[dict[Ref, Object], list[str]]:
         """The API server's answer to a dry run. What needs a namespace or a definition of the same set cannot be asked yet."""
         warnings = []
-        foreign = unknown - {(o["apiVersion"], o["kind"]) for o in self.wished if _group_kind(o) in defined_kinds(self.wished)}
+        foreign = unknown - {(o["apiVersion"], o["kind"]) for o in self.objects if _group_kind(o) in defined_kinds(self.objects)}
         if foreign:
             names = ", ".join(sorted(f"{kind} ({version})" for version, kind in foreign))
             message = f"the cluster does not know the kind {names}, and no definition of it is among the manifests"
             if not self.check_mode:
                 raise PlanError(f"{message}; install that first")
             warnings.append(f"{message}; taken as: an earlier task would install it")
-        new_namespaces = {o["metadata"]["name"] for o in self.wished if o["kind"] == "Namespace" and ref_of(o) not in found}
-        askable = [
-            o
-            for o in self.wished
-            if (o["apiVersion"], o["kind"]) not in unknown
-            and (o["kind"] == "Namespace" or o["metadata"]["namespace"] not in new_namespaces)
-        ]
-        try:
-            answer = self.kubectl.apply(askable, self.params["field_manager"], self.params["force_conflicts"], dry_run=True)
-        except KubectlError as error:
-            raise PlanError(f"the API server refuses the manifests: {error.message}") from error
-        return _by_ref(askable, answer), warnings
+        wished = [*self.objects, *self.own]
+        later = {o["metadata"]["name"] for o in self.objects if o["kind"] == "Namespace" and ref_of(o) not in found}
+        while True:
+            askable = [
+                o
+                for o in wished
+                if (o["apiVersion"], o["kind"]) not in unknown
+                and (o["kind"] == "Namespace" or o["metadata"]["namespace"] not in later)
+            ]
+            try:
+                answer = self.kubectl.apply(askable, self.params["field_manager"], self.params["force_conflicts"], dry_run=True)
+                return _by_ref(askable, answer), warnings
+            except KubectlError as error:
+                missing = set(re.findall(r'namespaces "(.+?)" not found', error.raw)) - later
+                if not (missing and self.check_mode):
+                    raise PlanError(f"the API server refuses the manifests: {error.message}") from error
+                warnings.append(f"there is no namespace {', '.join(sorted(missing))}; taken as: an earlier task would make it")
+                later |= missing
 
     # plan ------------------------------------------------------------------------------------------------------------
 
@@ -143,16 +148,17 @@ class ApplyResource(Resource[Observed]):
             self._delete(step.args["groups"])
 
     def _apply(self, keep: t.Sequence[Ref]) -> None:
-        """The inventory goes first and remembers old and new, so that a killed run forgets neither."""
-        own = self._inventory([*(ref_of(o) for o in self.wished if not self._is_inventory(o)), *keep])
-        objects = [o for o in self.wished if not self._is_inventory(o)]
-        definitions = [o for o in objects if o["kind"] in (CRD, "Namespace")]
+        """The inventory goes early and remembers old and new, so that a killed run forgets neither."""
+        namespaces = [o for o in self.objects if o["kind"] == "Namespace"]
+        rest = [o for o in self.objects if o["kind"] != "Namespace"]
+        first = [*namespaces, *self._inventory([*(ref for o in self.own for ref in remembered(o)), *keep])]
         deadline = time.monotonic() + self.params["wait_timeout"]
-        if any(ref_of(o) not in self.last_seen for o in definitions if o["kind"] == CRD):
-            self._apply_until([*own, *definitions], deadline)
-            self._wait([ref_of(o) for o in definitions if o["kind"] == CRD], (), deadline)
-            own, objects = [], [o for o in objects if o not in definitions]
-        self._apply_until([*own, *objects], deadline)
+        definitions = [o for o in rest if o["kind"] == CRD]
+        if any(ref_of(o) not in self.last_seen for o in definitions):
+            self._apply_until([*first, *definitions], deadline)
+            self._wait([ref_of(o) for o in definitions], (), deadline)
+            first, rest = [], [o for o in rest if o["kind"] != CRD]
+        self._apply_until([*first, *rest], deadline)
 
     def _apply_until(self, objects: t.Sequence[Object], deadline: float) -> None:
         while True:
@@ -175,11 +181,7 @@ class ApplyResource(Resource[Observed]):
                     f"{error.message}; still there: " + "; ".join(f"{ref} {_why_there(obj)}" for ref, obj in left.items())
                 ) from error
         if self.present:
-            self.kubectl.apply([o for o in self.wished if self._is_inventory(o)], self.params["field_manager"], True)
-
-    def _is_inventory(self, obj: Object) -> bool:
-        own = self._inventory(())
-        return bool(own) and ref_of(own[0]) == ref_of(obj)
+            self.kubectl.apply(self.own, self.params["field_manager"], True)
 
     # verify ----------------------------------------------------------------------------------------------------------
 
@@ -187,7 +189,7 @@ class ApplyResource(Resource[Observed]):
         """Waits until everything works. The API server's answers already said that everything is as wished."""
         del plan
         if self.present:
-            automatic = [ref_of(o) for o in self.wished if o["kind"] in AUTOMATIC] if self.params["wait"] else []
+            automatic = [ref_of(o) for o in self.objects if o["kind"] in AUTOMATIC] if self.params["wait"] else []
             deadline = time.monotonic() + self.params["wait_timeout"]
             self._wait(automatic, self.params["wait_for"] or (), deadline)
         return {}
@@ -203,10 +205,11 @@ class ApplyResource(Resource[Observed]):
             troubles = self._troubles(refs, wishes)
             if not troubles:
                 return
-            if time.monotonic() + pause > deadline:
+            if time.monotonic() + pause > deadline or any(obj and hopeless(obj) for _label, _reason, obj in troubles):
                 reasons = [f"{label}: {reason}{self._pods(obj)}" for label, reason, obj in troubles]
                 raise VerifyError(
-                    f"not ready within {self.params['wait_timeout']} s: " + "; ".join(reasons),
+                    f"not ready after {self.params['wait_timeout'] - max(0.0, deadline - time.monotonic()):.0f} s: "
+                    + "; ".join(reasons),
                     not_ready=[{"object": label, "reason": reason} for label, reason, _obj in troubles],
                 )
             time.sleep(pause)
@@ -288,7 +291,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         absent = _not_there_yet(resource, params)
         if absent:
             what = [str(x) for x in [*(params["manifests"] or ()), params["kustomize"]] if x] or ["content"]
-            changed = resource.present
+            changed = resource.present and (what != ["content"] or bool(params["content"]))
             return {
                 "changed": changed,
                 "actions": [f"apply {', '.join(what)}"] if changed else [],

@@ -1,0 +1,32 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The module's entry in a process that can be killed or measured: options as JSON in, result as JSON out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.args import SPEC
+from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.resource import entry
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
+
+
+def read_so_far() -> int:
+    """Bytes that this process has read, from /proc."""
+    return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
+
+
+spec = dict(SPEC)
+validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(json.load(sys.stdin))
+before = read_so_far()
+try:
+    result = {"failed": bool(validated.error_messages), "msg": "; ".join(validated.error_messages)}
+    if not validated.error_messages:
+        result = entry(validated.validated_parameters, "--check" in sys.argv)
+except GpufleetError as error:
+    result = {"failed": True, "msg": error.message, **error.facts}
+json.dump({**result, "bytes_read": read_so_far() - before}, sys.stdout)
