@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import logging
 import random
@@ -20,7 +21,6 @@ import re
 import socket
 import ssl
 import sys
-import tempfile
 import threading
 import time
 import typing as t
@@ -269,15 +269,16 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
 
     given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
     configuration = client.Configuration()
-    # Certificates inside a kubeconfig reach OpenSSL only through files; they live no longer than this block.
-    with tempfile.TemporaryDirectory(prefix="gpufleet-") as scratch:
-        source = _load(configuration, given, scratch)
+    with _no_files_left():
+        source = _load(configuration, given)
         _override(configuration, given)
         tls = _tls(configuration)
 
     options: dict[str, t.Any] = {"num_pools": 1, "maxsize": connections, "ssl_context": tls}
     if getattr(configuration, "tls_server_name", None):
         options["server_hostname"] = configuration.tls_server_name
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was asked for
     server = configuration.host.rstrip("/")
     try:
         if configuration.proxy and not should_bypass_proxies(server, no_proxy=configuration.no_proxy or ""):
@@ -303,7 +304,25 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
     return KubeClient(server, source, pool, authorization, headers)
 
 
-def _load(configuration: t.Any, given: t.Mapping[str, t.Any], scratch: str) -> str:
+@contextlib.contextmanager
+def _no_files_left() -> t.Iterator[None]:
+    """Removes the files that the package makes of certificates and keys inside a kubeconfig, for OpenSSL to read.
+
+    It does so itself at the end of a process, but Ansible's workers end without that.
+    """
+    from kubernetes.config import kube_config  # noqa: PLC0415
+
+    others = dict(kube_config._temp_files)
+    try:
+        yield
+    finally:
+        for content, path in [*kube_config._temp_files.items()]:
+            if content not in others:
+                del kube_config._temp_files[content]
+                Path(path).unlink()
+
+
+def _load(configuration: t.Any, given: t.Mapping[str, t.Any]) -> str:
     """Fills `configuration` from what the options name. Returns where the identity comes from, in words."""
     from kubernetes import config  # noqa: PLC0415
     from kubernetes.config import kube_config  # noqa: PLC0415
@@ -329,7 +348,6 @@ def _load(configuration: t.Any, given: t.Mapping[str, t.Any], scratch: str) -> s
         "context": context,
         "client_configuration": configuration,
         "persist_config": bool(given.get("persist_config")),
-        "temp_file_path": scratch,
     }
     where = "kubeconfig given as a dict"
     errors = _Errors()
@@ -349,7 +367,6 @@ def _load(configuration: t.Any, given: t.Mapping[str, t.Any], scratch: str) -> s
         raise GpufleetError(f"{where} cannot be used: {type(error).__name__}: {error}") from error
     finally:
         logging.getLogger().removeHandler(errors)
-        kube_config._temp_files.clear()  # its memory of files in `scratch`, which outlive this connection only there
     if errors.messages:
         raise GpufleetError(f"{where} gives no credentials: {'; '.join(errors.messages)}")
     return f"identity from {where}" + (f", context {context}" if context else "")

@@ -184,13 +184,10 @@ class NodeTaints(Resource[Observed]):
                         "PATCH", f"{NODES}/{name}", body=_guarded(before, after), content_type="application/json-patch+json"
                     )
                 except KubeError as error:
-                    if error.status not in (409, 422):
+                    # A guard that failed and a content that is refused are both 422; only the latter has details.
+                    if error.status != 409 and (error.status != 422 or error.body.get("details")):
                         raise
-                    # A patch whose guard failed and a patch with invalid content are both refused with 422.
-                    found = _taints(self.client.request("GET", f"{NODES}/{name}"))
-                    if found == before and error.status == 422:
-                        raise
-                    before = found
+                    before = _taints(self.client.request("GET", f"{NODES}/{name}"))
                     continue
                 if self.wish.applied(_taints(stored)) != _taints(stored):
                     self.outcome.failures[name] = (
