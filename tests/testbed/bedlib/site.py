@@ -100,7 +100,7 @@ def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | N
 
 def down(name: str) -> None:
     """Also after an interrupted `up`: goes by the names and labels of what is there, not by what was recorded."""
-    with lock(f"site-{name}"):
+    with lock(f"site-{name}", keep=False):
         folder = sites() / name
         if folder.exists():
             for socket in (folder / "ssh").glob("*"):
@@ -115,7 +115,6 @@ def down(name: str) -> None:
         if podman_has("network", f"gpufleet-{name}"):
             podman("network", "rm", "--force", f"gpufleet-{name}")
         shutil.rmtree(folder, ignore_errors=True)
-    (cache() / f"site-{name}.lock").unlink(missing_ok=True)
     say(f"{name}: removed {len(containers)} containers and {len(volumes)} volumes")
 
 
@@ -224,7 +223,7 @@ def _services(site: Site, prepared: Prepared) -> None:
                 return False, f"{url} {error}; its log: {logs}"
         return True, ""
 
-    wait_for(f"{name}: mirror, registry and AWS stand-in", answer)
+    wait_for(f"{name}: mirror, registry and AWS stand-in", answer, 120)
 
 
 def _node(site: Site, image: str, key: Path, name: str, address: str) -> None:

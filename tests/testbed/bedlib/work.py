@@ -204,31 +204,38 @@ def run_long(what: str, argv: t.Sequence[str | Path], *, env: t.Mapping[str, str
 
 
 @contextlib.contextmanager
-def lock(name: str) -> t.Iterator[None]:
-    """One run at a time; the other one waits, and says for whom."""
+def lock(name: str, keep: bool = True) -> t.Iterator[None]:
+    """One run at a time; the other one waits, and says for whom. keep=False: the lock's file goes too."""
     path = cache() / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
-        waited = 0.0
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waited % HEARTBEAT == 0:
-                    stream.seek(0)
-                    say(f"waiting for {stream.read().strip() or 'another run'} (lock {path})")
-                time.sleep(0.5)
-                waited += 0.5
-        stream.seek(0)
-        stream.truncate()
+    stream = _locked(path)
+    with stream:
         stream.write(f"pid {os.getpid()} `{' '.join(sys.argv)}` since {time.strftime('%H:%M:%S')}")
         stream.flush()
         try:
             yield
         finally:
-            stream.seek(0)
-            stream.truncate()
+            stream.truncate(0)
+            if not keep:
+                path.unlink(missing_ok=True)
+
+
+def _locked(path: Path) -> t.TextIO:
+    waited = 0.0
+    while True:
+        stream = path.open("a+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.fstat(stream.fileno()).st_ino == path.stat().st_ino:  # else removed while we waited
+                stream.truncate(0)
+                return stream
+        except BlockingIOError:
+            if waited % HEARTBEAT == 0:
+                stream.seek(0)
+                say(f"waiting for {stream.read().strip() or 'another run'} (lock {path})")
+            time.sleep(0.5)
+            waited += 0.5
+        stream.close()
 
 
 def wait_for(what: str, check: t.Callable[[], tuple[bool, str]], limit: float = 60.0) -> None:

@@ -97,3 +97,19 @@ def test_what_killed_runs_left_is_swept(cache: Path) -> None:
 def test_a_wait_says_what_it_saw_last() -> None:
     with pytest.raises(work.BedError, match="node: not within 0 s; seen last: starting"):
         work.wait_for("node", lambda: (False, "starting"), limit=0)
+
+
+def test_a_lock_that_goes_lets_one_waiter_in_at_a_time(cache: Path) -> None:
+    hold = "with lock('site-x', keep=False): print('in', flush=True); sys.stdin.read(); print('out', flush=True)"
+    first = python(hold)
+    assert line(first) == "in\n"
+    second = python(hold)
+    assert "waiting for pid" in line(second)
+    first.communicate()
+    assert line(second) == "in\n"
+    third = python(hold)
+    assert f"waiting for pid {second.pid} " in line(third)
+    second.communicate()
+    assert line(third) == "in\n"
+    third.communicate()
+    assert not (cache / "site-x.lock").exists()
