@@ -61,18 +61,17 @@ def up() -> None:
     verdict = FOLDER / "verdict.json"
     play = ["ansible-playbook", "--inventory", str(FOLDER / "inventory")]
     phases.run("the site: gpufleet.k8s.hyperpod", [*play, "gpufleet.k8s.hyperpod"], variables)
-    report = ["--extra-vars", json.dumps({"verify_report": str(verdict)})]
+    report = ["--extra-vars", json.dumps({"verdict_report": str(verdict)})]
     phases.run("the proof: gpufleet.k8s.verify", [*play, "gpufleet.k8s.verify", *report], variables)
 
-    head = json.loads((FOLDER / "site.json").read_text())["nodes"][0]["name"]
-    phases.run("the nodes", [str(BED), "ssh", SITE, head, "kubectl get nodes --output wide"], variables)
+    phases.run("the nodes", [str(BED), "ssh", SITE, "0", "kubectl", "get", "nodes", "--output", "wide"], variables)
     found = json.loads(verdict.read_text())
     print(f"""
 The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nodes; the verdict is in {verdict}
 {phases.table()}
 
-  kubectl there:      tests/testbed/bed ssh {SITE} {head} kubectl get pods --all-namespaces
-  a shell on a node:  tests/testbed/bed ssh {SITE} {head}
+  kubectl there:      tests/testbed/bed ssh {SITE} 0 kubectl get pods --all-namespaces
+  a shell on a node:  tests/testbed/bed ssh {SITE} 0    (the control plane; 1 and 2 are the workers)
   run it again:       make demo            (changes nothing)
   remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
 
@@ -83,11 +82,15 @@ def down() -> None:
 
 def clean() -> None:
     subprocess.run([str(BED), "down", "--all"], check=True)
-    subprocess.run([str(BED), "clean"], check=True)
+    listed = subprocess.run(
+        ["podman", "images", "--quiet", "localhost/gpufleet-node"], check=True, capture_output=True, text=True
+    )
+    if listed.stdout.split():
+        subprocess.run(["podman", "rmi", "--force", *listed.stdout.split()], check=True)
     # What the Go tool caches is read-only, which rmtree does not remove.
-    subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=False)
+    subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=True)
     shutil.rmtree(environments.CACHE)
-    print(f"removed {environments.CACHE}")
+    print(f"removed {environments.CACHE} and the node image; packages that were installed with apt-get stay")
 
 
 if __name__ == "__main__":
