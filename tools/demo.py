@@ -71,7 +71,7 @@ The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nod
 {phases.table()}
 
   kubectl there:      tests/testbed/bed ssh {SITE} 0 kubectl get pods --all-namespaces
-  a shell on a node:  tests/testbed/bed ssh {SITE} 0    (the control plane; 1 and 2 are the workers)
+  a shell on a node:  tests/testbed/bed ssh {SITE} 0   (1 and 2: the workers)
   run it again:       make demo            (changes nothing)
   remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
 
