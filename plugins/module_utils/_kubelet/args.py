@@ -1,0 +1,46 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Options of `kubelet_config`."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.basic import env_fallback
+
+SPEC: dict[str, t.Any] = {
+    "argument_spec": {
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "settings": {"type": "dict"},
+        "name": {"type": "str", "default": "gpufleet"},
+        "priority": {"type": "int", "default": 50},
+        "provider": {"type": "str", "choices": ["auto", "kubeadm", "k3s"], "default": "auto"},
+        "node_name": {"type": "str"},
+        "api_key": {"type": "str", "no_log": True, "fallback": (env_fallback, ["K8S_AUTH_API_KEY"])},
+        "drain": {
+            "type": "dict",
+            "apply_defaults": True,
+            "options": {
+                "mode": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
+                "timeout": {"type": "int", "default": 300},
+                "grace_period": {"type": "int", "default": -1},
+                "delete_emptydir_data": {"type": "bool", "default": False},
+                "force": {"type": "bool", "default": False},
+            },
+        },
+        "lock": {
+            "type": "dict",
+            "apply_defaults": True,
+            "options": {
+                "enabled": {"type": "bool", "default": True},
+                "namespace": {"type": "str", "default": "kube-system"},
+                "name": {"type": "str", "default": "gpufleet-kubelet-config"},
+                "timeout": {"type": "int", "default": 600},
+            },
+        },
+        "verify_timeout": {"type": "int", "default": 120},
+        "rollback": {"type": "bool", "default": True},
+    },
+    "required_if": [("state", "present", ["settings"])],
+}

@@ -1,0 +1,214 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""`kubelet_config` as a Resource: observe, plan, apply, verify.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+
+The steps run in the planner's order and are undone in the opposite one, so what "stop" undoes (start the kubelet and wait
+until its Node is Ready) happens after all files are back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+import typing as t
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from .._kube import drain, lease, nodes
+from .._kube.client import KubeError
+from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
+from . import planner
+from .api import NodeClient
+from .host import Host
+from .planner import ANNOTATION, Kubelet
+from .schema import schema
+
+LOCAL_LOCK = "/run/gpufleet-kubelet_config.lock"
+BUSY = 120  # seconds to wait for another run on this host
+
+
+class KubeletConfig(Resource[Kubelet]):
+    """One drop-in of one node's kubelet. Times in seconds."""
+
+    def __init__(self, params: t.Mapping[str, t.Any], host: Host | None = None) -> None:
+        self.params = params
+        self.host = host or Host(params)
+        self.wish = planner.Wish(
+            settings=params["settings"] or {} if params["state"] == "present" else None,
+            name=params["name"],
+            priority=params["priority"],
+            drain=params["drain"]["mode"],
+        )
+        self.found: Kubelet = Kubelet("", active=False)
+        self.evicted: list[str] = []
+        self.seconds: dict[str, float] = {}
+
+    def observe(self) -> Kubelet:
+        self.found = self.host.observe()
+        return self.found
+
+    def plan(self, observed: Kubelet) -> Plan:
+        return planner.plan(observed, self.wish)
+
+    def apply(self, step: Step) -> Undo | None:
+        begin = time.monotonic()
+        try:
+            undo = self._apply(step)
+        except KubeError as error:
+            raise ApplyError(error.message) from error
+        finally:
+            self.seconds[step.action] = round(time.monotonic() - begin, 2)
+        return undo if self.params["rollback"] else None
+
+    def verify(self, plan: Plan) -> t.Mapping[str, t.Any]:
+        """The default, and what was measured; `restart` and `drain` stay what the plan said."""
+        left = self.plan(self.observe())
+        if left.changed:
+            raise VerifyError(
+                "after all steps there is still to do: " + ", ".join(str(step) for step in left.steps),
+                remaining_actions=[str(step) for step in left.steps],
+            )
+        return {"evicted": self.evicted, "seconds": self.seconds}
+
+    def client(self, token: bool = False, patient: bool = True) -> NodeClient:
+        return NodeClient(self.host.identity(self.found), self.params["api_key"] if token else None, patient)
+
+    def _apply(self, step: Step) -> Undo | None:
+        if step.action == "cordon":
+            self._mark(schedulable=False, mark=step.args["mark"])
+            return lambda: self._mark(schedulable=True, mark=None)
+        if step.action == "drain":
+            self._drain(step.args["mark"])
+        elif step.action == "stop":
+            self._set_aside(step.args["paths"])
+            self.host.stop()
+            return self._back
+        elif step.action == "add --config-dir to":
+            return self.host.add_config_dir(step.args["folder"], self.found.minor)
+        elif step.action in ("write", "remove"):
+            text = self._aside().get(step.subject, self.found.texts.get(step.subject))
+            self.host.put(step.subject, step.args["text"])
+            return lambda: self.host.put(step.subject, text)
+        elif step.action == "start":
+            self._start(step)
+            self.host.put(str(self.host.aside), None)
+        elif step.action == "uncordon":
+            self._mark(schedulable=True, mark=None)
+        else:
+            self.host.put(str(self.host.aside), None)
+        return None
+
+    def _mark(self, schedulable: bool, mark: str | None) -> None:
+        nodes.set_schedulable(self.client(), self.host.node_name(self.found), schedulable, ANNOTATION, mark)
+
+    def _drain(self, mark: bool) -> None:
+        options = self.params["drain"]
+        outcome = drain.drain(
+            self.client(patient=False),
+            self.host.node_name(self.found),
+            drain.Options(options["timeout"], options["grace_period"], options["delete_emptydir_data"], options["force"]),
+        )
+        self.evicted = outcome.evicted
+        if mark:
+            self._mark(schedulable=False, mark="drained")
+
+    def _set_aside(self, paths: t.Sequence[str]) -> None:
+        """Keeps what is about to change, for this run's undo and a next one's. What an unfinished run kept is older and stays."""
+        if not self.host.aside.exists():
+            self.host.put(str(self.host.aside), json.dumps({path: _text(path) for path in paths}))
+
+    def _aside(self) -> dict[str, str | None]:
+        return json.loads(_text(str(self.host.aside)) or "{}")
+
+    def _start(self, step: Step) -> None:
+        """Raises ApplyError, with the kubelet stopped again, unless it runs as wished."""
+        deadline = time.monotonic() + self.params["verify_timeout"]
+        try:
+            since = self.host.start(step.args["port"], deadline)
+            self._wait_ready(since, deadline)
+            observed = self.host.observe()
+            if observed.configz is None:
+                raise ApplyError(f"the kubelet's effective configuration cannot be read: {observed.configz_error}")
+            different = list(schema(observed.minor).differences(step.args["expected"], observed.configz))
+            if different:
+                raise ApplyError(f"the kubelet runs, but {', '.join(different)} did not take effect")
+            policy = (observed.cpu_state or {}).get("policyName")
+            if policy != step.args["policy"]:
+                raise ApplyError(f"{observed.root_dir}/cpu_manager_state names policy {policy}, not {step.args['policy']}")
+        except BaseException:
+            self.host.stop()
+            raise
+
+    def _back(self) -> None:
+        """The old files are back: start the kubelet as it was."""
+        begin = time.monotonic()
+        deadline = begin + self.params["verify_timeout"]
+        port = int((self.found.configz or {}).get("healthzPort") or 10248)
+        self._wait_ready(self.host.start(port, deadline), deadline)
+        self.host.put(str(self.host.aside), None)
+        self.seconds["roll back"] = round(time.monotonic() - begin, 2)
+
+    def _wait_ready(self, since: float, deadline: float) -> None:
+        name = self.host.node_name(self.found)
+        client = self.client(patient=False)
+        nodes.wait_ready(client, name, since=since, deadline=deadline, alive=lambda: self.host.alive(since))
+
+
+def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """The module's Entry."""
+    if not 0 <= params["priority"] <= 99:
+        raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
+    if "/" in params["name"] or not params["name"]:
+        raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
+    with _alone():
+        resource = KubeletConfig(params)
+        plan = resource.plan(resource.observe())
+        lock = params["lock"]
+        if check_mode or not plan.changed:
+            return plan.result()
+        if lock["enabled"] and not params["api_key"]:
+            raise PlanError(
+                "the lock that keeps two runs from taking two nodes at once needs a token in api_key (a kubelet may not hold "
+                "such a lock); give one, or set lock.enabled: false where runs are serial anyway. Nothing was changed."
+            )
+        holder = resource.host.node_name(resource.found)
+        locked = (
+            lease.held(resource.client(token=True), lock["namespace"], lock["name"], holder=holder, timeout=lock["timeout"])
+            if lock["enabled"]
+            else nullcontext()
+        )
+        try:
+            with locked:
+                return run(resource, check_mode=False)
+        except GpufleetError as error:
+            error.facts["seconds"] = resource.seconds
+            raise
+
+
+@contextmanager
+def _alone() -> t.Iterator[None]:
+    """One run at a time on this host; a run that was killed holds nothing."""
+    with Path(LOCAL_LOCK).open("a", encoding="utf-8") as file:
+        deadline = time.monotonic() + BUSY
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise PlanError(
+                        f"another run is still at work here after {BUSY} s; `fuser -v {LOCAL_LOCK}` shows it"
+                    ) from None
+                time.sleep(0.2)
+        yield
+
+
+def _text(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return None

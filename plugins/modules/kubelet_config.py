@@ -1,0 +1,218 @@
+#!/usr/bin/python
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Changes the configuration of a running kubelet, and puts the old one back when it does not work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: kubelet_config
+short_description: Change the configuration of a running kubelet safely
+version_added: 0.1.0
+description:
+  - Keeps one drop-in file of a node's kubelet (C(NN-NAME.conf) in its C(--config-dir)). The file of C(kubeadm) stays as it is, so
+    upgrades keep the settings.
+  - Before anything is touched, the settings are checked against this release of the kubelet and this machine. Fields, types and
+    feature gates are checked, as well as CPU and memory reservations, NUMA nodes, and whether a flag or another file would
+    override a setting.
+  - Then the node is cordoned and drained (only if running pods would not survive the change), the kubelet is stopped, files are
+    written, stale CPU and memory manager state is removed (only if the kubelet would refuse it), and the kubelet is started.
+  - The kubelet then has to be healthy, its Node Ready by a fresh heartbeat, and its effective configuration (C(configz)) has to
+    show every setting. If not, the old files and state come back, the old kubelet runs again, the node is uncordoned, and the
+    error holds the kubelet's own last words.
+  - A run that was killed half-way is finished by the next one.
+  - Use it with C(serial) or rely on O(lock); either way one node is changed at a time.
+options:
+  state:
+    description: Whether the drop-in is there.
+    type: str
+    choices: [present, absent]
+    default: present
+  settings:
+    description:
+      - A part of a C(KubeletConfiguration) (C(kubelet.config.k8s.io/v1beta1)), in upstream's names and without C(apiVersion) and
+        C(kind).
+      - Maps merge with what other files say, lists replace, and null puts a default back, as the kubelet does it.
+      - Required for O(state=present).
+    type: dict
+  name:
+    description: Name of the drop-in. Several names can be on one node.
+    type: str
+    default: gpufleet
+  priority:
+    description: The number that the file's name begins with, 0 to 99. The kubelet reads its files by name and the last one wins.
+    type: int
+    default: 50
+  provider:
+    description:
+      - How the kubelet runs. V(auto) is V(k3s) where C(/etc/rancher/k3s) is, else V(kubeadm).
+      - V(kubeadm) stands for any kubelet that is a systemd unit named C(kubelet).
+      - V(k3s) needs k3s 1.32 or newer.
+    type: str
+    choices: [auto, kubeadm, k3s]
+    default: auto
+  node_name:
+    description: Name of the Node. Defaults to the kubelet's C(--hostname-override), else to the host's name.
+    type: str
+  api_key:
+    description:
+      - A token that may C(get) C(nodes/configz) (C(nodes/proxy) before Kubernetes 1.33) and keep the Lease of O(lock).
+        C(docs/policies/kubelet_config_clusterrole.yml) has the smallest role. Let it be short-lived (C(kubectl create token)).
+      - Everything else is done with the kubelet's own certificate.
+      - Without it, C(configz) is read with that certificate, which a cluster does not allow by default.
+      - Can also be set by E(K8S_AUTH_API_KEY).
+    type: str
+  drain:
+    description: How pods leave the node before its kubelet is stopped.
+    type: dict
+    suboptions:
+      mode:
+        description:
+          - V(auto) drains when CPU, memory or topology management changes, or state files have to go.
+          - V(always) drains before each restart, V(never) leaves the pods running.
+        type: str
+        choices: [auto, always, never]
+        default: auto
+      timeout:
+        description: Limit in seconds. Pods that their disruption budgets protect are tried again until then, then named.
+        type: int
+        default: 300
+      grace_period:
+        description: Seconds that each pod gets to end; V(-1) leaves it to the pod.
+        type: int
+        default: -1
+      delete_emptydir_data:
+        description: Whether pods may lose what they keep in an C(emptyDir).
+        type: bool
+        default: false
+      force:
+        description: Whether pods without a controller may be evicted; they do not come back.
+        type: bool
+        default: false
+  lock:
+    description: A Lease in the cluster that a run holds while it changes a node, so that two runs never take two nodes at once.
+    type: dict
+    suboptions:
+      enabled:
+        description: Whether there is such a lock. It needs O(api_key).
+        type: bool
+        default: true
+      namespace:
+        description: Namespace of the Lease.
+        type: str
+        default: kube-system
+      name:
+        description: Name of the Lease.
+        type: str
+        default: gpufleet-kubelet-config
+      timeout:
+        description: Seconds to wait for another run's node. A lock whose holder died is free after 30 seconds.
+        type: int
+        default: 600
+  verify_timeout:
+    description: Seconds until the kubelet has to be healthy and its Node Ready, after the change and again after a roll-back.
+    type: int
+    default: 120
+  rollback:
+    description: Whether a change that does not work is undone. Without it the node stays cordoned, for you to look at.
+    type: bool
+    default: true
+extends_documentation_fragment:
+  - gpufleet.k8s.attributes
+  - gpufleet.k8s.attributes.node
+author:
+  - The gpufleet.k8s authors
+"""
+
+EXAMPLES = r"""
+- name: Give Guaranteed pods CPUs of their own, on one NUMA node
+  gpufleet.k8s.kubelet_config:
+    settings:
+      cpuManagerPolicy: static
+      topologyManagerPolicy: single-numa-node
+      topologyManagerScope: pod
+      reservedSystemCPUs: 0-1
+    drain:
+      timeout: 900
+      delete_emptydir_data: true
+    api_key: "{{ token }}"
+
+- name: Back to what the cluster says
+  gpufleet.k8s.kubelet_config:
+    state: absent
+    api_key: "{{ token }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What was done, or in check mode would be.
+  type: list
+  elements: str
+  returned: always
+drop_in:
+  description: The drop-in file.
+  type: str
+  returned: always
+kubelet_version:
+  description: Version of the installed kubelet.
+  type: str
+  returned: always
+restart:
+  description: Whether the kubelet was (or would be) restarted.
+  type: bool
+  returned: always
+drain:
+  description: Whether the node was (or would be) drained.
+  type: bool
+  returned: always
+drain_reasons:
+  description: Why.
+  type: list
+  elements: str
+  returned: always
+state_files:
+  description: State files of the kubelet that were (or would be) removed, and why.
+  type: dict
+  returned: always
+effective:
+  description: What the effective configuration has (or would have) at the keys of O(settings) and of the former drop-in.
+  type: dict
+  returned: always
+evicted:
+  description: The pods that were evicted.
+  type: list
+  elements: str
+  returned: when something was changed
+seconds:
+  description: How long each kind of step took.
+  type: dict
+  returned: when something was changed
+kubelet_log:
+  description: The kubelet's last complaints.
+  type: list
+  elements: str
+  returned: when the kubelet did not start
+done:
+  description: The steps that had been done.
+  type: list
+  elements: str
+  returned: when a step failed
+undone:
+  description: The steps that were undone.
+  type: list
+  elements: str
+  returned: when a step failed
+"""
+
+from ..module_utils._kubelet.args import SPEC
+from ..module_utils._kubelet.resource import entry
+from ..module_utils._module import run_module
+
+
+def main() -> None:
+    run_module(entry, **SPEC)
+
+
+if __name__ == "__main__":
+    main()
