@@ -25,7 +25,8 @@ COMMAND_LIMIT_S = 900  # a whole kubectl command, many requests
 #: Part of an error that passes by itself, soon after what it needs was applied too.
 PASSING = re.compile(
     r"failed calling webhook|no endpoints available|currently unable to handle|ensure CRDs are installed first|etcdserver: "
-    r"|TooManyRequests|storage is \(re\)initializing|connection refused|connection reset|TLS handshake timeout|i/o timeout|unexpected EOF|the object has been modified"
+    r"|TooManyRequests|storage is \(re\)initializing|connection refused|connection reset|TLS handshake timeout|i/o timeout"
+    r"|unexpected EOF|the object has been modified"
 )
 
 
