@@ -36,10 +36,7 @@ def sites() -> Path:
 
 def read(name: str) -> Site | None:
     path = sites() / name / "site.json"
-    raw = json.loads(path.read_text()) if path.exists() else None
-    if raw and "subnet" in raw:
-        raw["network"] = f"10.111.{raw.pop('subnet')}"
-    return Site(**raw) if raw else None
+    return Site(**json.loads(path.read_text())) if path.exists() else None
 
 
 def _existing(name: str) -> Site:
