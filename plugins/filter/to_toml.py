@@ -48,7 +48,7 @@ _value:
 """
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_INT64 = range(-(2**63), 2**63)
+_INT64_MAX = 2**63 - 1
 
 
 def to_toml(document: t.Any) -> str:
@@ -73,7 +73,7 @@ def _value(value: t.Any, path: tuple[str, ...]) -> str:  # noqa: PLR0911 - one f
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        if value not in _INT64:
+        if not -_INT64_MAX - 1 <= value <= _INT64_MAX:  # not a range: Ansible's ints are a subclass, which it would count through
             raise _refused(path, f"{value} does not fit into 64 bits")
         return str(int(value))
     if isinstance(value, float):

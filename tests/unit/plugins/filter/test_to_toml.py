@@ -60,6 +60,13 @@ def test_it_looks_like_a_file_that_a_person_wrote():
     )
 
 
+def test_values_of_playbooks_are_subclasses():
+    class Tagged(int):
+        """As ansible-core makes of every integer in YAML."""
+
+    assert to_toml({"version": Tagged(4), "most": Tagged(2**63 - 1)}) == "most = 9223372036854775807\nversion = 4\n"
+
+
 def test_an_empty_document_is_an_empty_file():
     assert to_toml({}) == ""
 
