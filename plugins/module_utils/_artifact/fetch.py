@@ -16,7 +16,6 @@ import ssl
 import time
 import typing as t
 import urllib.error
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from ansible.module_utils import urls as ansible_urls
 
 from .._plan import ApplyError
 from .archive import write_all
-from .planner import Download
+from .planner import Download, Fetched
 
 CHUNK = 1 << 20
 FIRST_PAUSE_S = 0.5
@@ -33,15 +32,6 @@ TEXT_LIMIT = 4 << 20  # bytes; a checksum file is smaller
 RETRIED_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 T = t.TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """What one download cost. `resumed_at` is the byte at which an earlier run's file was continued."""
-
-    bytes: int
-    seconds: float
-    resumed_at: int = 0
 
 
 class _Failure(Exception):
@@ -196,16 +186,6 @@ class Fetcher:
             )
         except (OSError, http.client.HTTPException, ansible_urls.ConnectionError, ValueError) as error:
             raise _failure(error) from error
-
-
-def abandoned(part: Path) -> bool:
-    """Nobody is downloading into it."""
-    try:
-        with part.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 class _Transfer:

@@ -46,6 +46,15 @@ class Download:
     uses: int = 0
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What one download cost. `resumed_at` is the byte at which an earlier run's part was continued."""
+
+    bytes: int
+    seconds: float
+    resumed_at: int = 0
+
+
 def part_name(path: str, source: str, sha256: str) -> str:
     """`DIR/.NAME.SUM.part`: the sum keeps versions apart, so a killed run resumes the right one."""
     return posixpath.join(path, f".{posixpath.basename(source.split('?', 1)[0])}.{sha256[:16]}.part")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import grp
 import os
 import pwd
@@ -17,10 +18,12 @@ from pathlib import Path
 
 from .._plan import ApplyError, Plan, Resource, Step, Undo, run
 from .archive import unpack
-from .fetch import Fetched, Fetcher, abandoned
-from .planner import Download, FileState, Observed, absent_paths, permissions_differ, plan_absent, plan_present
+from .planner import Download, Fetched, FileState, Observed, absent_paths, permissions_differ, plan_absent, plan_present
 from .record import Record
 from .wish import Artifact, WantedFile, chosen, member_path, parse, sum_from_file, wanted_files
+
+if t.TYPE_CHECKING:
+    from .fetch import Fetcher
 
 PARALLEL = 4  # downloads and hashes at the same time; more only helps far mirrors and hurts near ones
 LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.(part|new|old)$")
@@ -37,7 +40,7 @@ class ArtifactResource(Resource[Observed]):
         self.present = params["state"] == "present"
         self.artifacts = parse(params, lambda name: pwd.getpwnam(name).pw_uid, lambda name: grp.getgrnam(name).gr_gid)
         self.record = Record(params["record"])
-        self.fetcher = Fetcher(params)
+        self._fetcher: Fetcher | None = None
         self.fetched: dict[str, Fetched] = {}  # by sum
         self._sums: tuple[str, ...] | None = None
         self.before: dict[str, str] = {}  # path -> sum, of what was replaced
@@ -45,6 +48,15 @@ class ArtifactResource(Resource[Observed]):
         self._uses: dict[str, int] = {}  # by sum: Download.uses that are still to come
         self._temporary: set[str] = set()
         self._emptied: list[tuple[str, str]] = []
+
+    @property
+    def fetcher(self) -> Fetcher:
+        """Imported when it is needed: an unchanged run needs no network, and would spend a third of its time on this."""
+        if self._fetcher is None:
+            from .fetch import Fetcher  # noqa: PLC0415
+
+            self._fetcher = Fetcher(self.params)
+        return self._fetcher
 
     # observe ---------------------------------------------------------------------------------------------------------
 
@@ -77,7 +89,7 @@ class ArtifactResource(Resource[Observed]):
                 self._sums = ("",) * len(self.artifacts)
             else:
                 urls = list(dict.fromkeys(a.sums_url for a in self.artifacts if a.sums_url))
-                texts = dict(zip(urls, _in_parallel(self.fetcher.text, urls)))
+                texts = dict(zip(urls, _in_parallel(self.fetcher.text, urls))) if urls else {}
                 self._sums = tuple(
                     sum_from_file(texts[a.sums_url], a.source, a.sums_url) if a.sums_url else a.sha256 or ""
                     for a in self.artifacts
@@ -253,7 +265,7 @@ class ArtifactResource(Resource[Observed]):
         for folder in {Path(path).parent for path in self._temporary}:
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
                 leftover = LEFTOVER.search(entry.name)
-                if leftover and (abandoned(entry) if leftover.group(1) == "part" else str(entry).rsplit(".", 2)[0] in ours):
+                if leftover and (_abandoned(entry) if leftover.group(1) == "part" else str(entry).rsplit(".", 2)[0] in ours):
                     entry.unlink(missing_ok=True)
 
     def _staged(self, path: str, sha256: str) -> str:
@@ -300,6 +312,16 @@ def _in_parallel(work: t.Callable[[T], R], items: t.Sequence[T], stop: t.Callabl
                 future.cancel()
             raise errors[0]
     return [future.result() for future in futures]
+
+
+def _abandoned(part: Path) -> bool:
+    """Nobody is downloading into it (who does has a lock on it)."""
+    try:
+        with part.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -16,7 +16,6 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.fetch impor
     FIRST_PAUSE_S,
     LONGEST_PAUSE_S,
     Fetcher,
-    abandoned,
 )
 from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.planner import Download
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError
@@ -98,4 +97,3 @@ def test_a_stopped_download_keeps_its_part(server: FaultServer, tmp_path: Path) 
     with pytest.raises(ApplyError, match="stopped because another one failed"):
         fetcher.download(Download(f"{server.url}/x", "0" * 64, str(tmp_path / "part")))
     assert (tmp_path / "part").read_bytes() == b"content"
-    assert abandoned(tmp_path / "part")
