@@ -25,7 +25,7 @@ from .._plan import GpufleetError
 AWS_SPEC: dict[str, dict[str, t.Any]] = {
     "region": {"type": "str"},
     "profile": {"type": "str"},
-    "access_key": {"type": "str"},
+    "access_key": {"type": "str", "no_log": False},  # an id
     "secret_key": {"type": "str", "no_log": True},
     "session_token": {"type": "str", "no_log": True},
     "endpoint_url": {"type": "str"},

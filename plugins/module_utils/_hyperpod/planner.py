@@ -95,7 +95,8 @@ def make_plan(observed: Observed, wanted: Wanted) -> Plan:
 
 def _present(observed: Observed, wanted: Wanted) -> Plan:
     now, cluster, secret = observed.now, observed.cluster, observed.secret
-    assert cluster is not None  # noqa: S101  # the observer raises when a wanted cluster does not answer
+    if cluster is None:
+        raise AssertionError("the observer fails when a wanted cluster does not answer")
     if not timedelta() < wanted.renew_before < wanted.ttl:
         raise PlanError(
             f"renew_before ({format_duration(wanted.renew_before)}) must be more than 0 and less than ttl"

@@ -148,4 +148,4 @@ def _endpoint(text: str | None) -> str | None:
 
 
 def _random(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return "".join(secrets.choice(_ALPHABET) for _index in range(length))

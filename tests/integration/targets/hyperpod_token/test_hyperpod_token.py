@@ -573,7 +573,7 @@ def test_two_writers_at_once(site: Site, start: str) -> None:
     operation = {"absent": "CreateSecret", "scheduled": "RestoreSecret"}.get(start, "PutSecretValue")
     site.aws.faults.append(Fault(operation, "hold", times=2, then=lambda: both.wait(20) and None))
     results: list[t.Any] = []
-    writers = [threading.Thread(target=lambda: results.append(site.keep())) for _ in range(2)]
+    writers = [threading.Thread(target=lambda: results.append(site.keep())) for _index in range(2)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -600,7 +600,7 @@ def test_many_writers_again_and_again(site: Site) -> None:
             site.set_end(token_id, in_hours(1))
         if round_number == 2:
             site.aws.client().delete_secret(SecretId=NAME)
-        writers = [threading.Thread(target=work) for _ in range(5)]
+        writers = [threading.Thread(target=work) for _index in range(5)]
         for writer in writers:
             writer.start()
         for writer in writers:
@@ -668,7 +668,7 @@ def test_someone_changes_the_old_token_meanwhile(site: Site) -> None:
 
 def test_the_token_is_signed_when_the_module_returns(site: Site) -> None:
     """Without a signature in cluster-info kubeadm waits; kube-controller-manager makes it a moment after the token."""
-    for _ in range(3):
+    for _index in range(3):
         token_id = site.keep()["token_id"]
         assert f"jws-kubeconfig-{token_id}" in site.api.call("GET", CLUSTER_INFO)["data"]
         site.api.call("DELETE", f"{SECRETS}/bootstrap-token-{token_id}")

@@ -101,7 +101,7 @@ class TestRetries:
         aws.faults.append(fault("*", "throttle", times=1000))
         client = Client("secretsmanager", {}, "us-west-2", 0.8)
         started = time.monotonic()
-        for _ in range(5):
+        for _index in range(5):
             with pytest.raises(
                 AwsError, match=r"was throttled \(ThrottlingException: Rate exceeded\), at the last of \d+ attempts"
             ):
