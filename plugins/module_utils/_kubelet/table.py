@@ -1,11 +1,12 @@
 # Copyright: the gpufleet.k8s authors
 # BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
 # SPDX-License-Identifier: BSD-2-Clause
+# ruff: noqa: E501
 """What the kubelet of each minor knows about its configuration. Generated; see tools/kubelet_types/generate.py.
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-A line is a name and what it was from which minor on: `name A 33:B 36:-` is A in 36 to 32, B in 33 to 35, gone from 36.
+A line is a name and what it was from which minor on: `name A 33:B 36:-` is A up to 32, B in 33 to 35, gone from 36.
 FIELDS: `Type.field` and its type (`?T` pointer, `[]T` list, `{}T` map from strings). DEFAULTS: JSON. GATES: a alpha, b beta,
 g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. FLAGS: the field that a flag sets.
 OPTIONS: policy options of the cpu and topology managers, with a, b, g as for gates.
@@ -13,12 +14,18 @@ OPTIONS: policy options of the cpu and topology managers, with a, b, g as for ga
 
 from __future__ import annotations
 
-RELEASES = ("1.36.3",)
+RELEASES = (
+    "1.28.15",
+    "1.29.6",
+    "1.30.14",
+    "1.31.0",
+    "1.36.3",
+)
 
 FIELDS = """\
-CrashLoopBackOffConfig.maxContainerRestartPeriod ?duration
+CrashLoopBackOffConfig.maxContainerRestartPeriod 36:?duration
 FormatOptions.json JSONOptions
-FormatOptions.text TextOptions
+FormatOptions.text 30:TextOptions
 JSONOptions.infoBufferSize quantity
 JSONOptions.splitStream bool
 KubeletAnonymousAuthentication.enabled ?bool
@@ -40,8 +47,8 @@ KubeletConfiguration.clusterDomain string
 KubeletConfiguration.configMapAndSecretChangeDetectionStrategy string
 KubeletConfiguration.containerLogMaxFiles ?int32
 KubeletConfiguration.containerLogMaxSize string
-KubeletConfiguration.containerLogMaxWorkers ?int32
-KubeletConfiguration.containerLogMonitorInterval ?duration
+KubeletConfiguration.containerLogMaxWorkers 30:?int32
+KubeletConfiguration.containerLogMonitorInterval 30:?duration
 KubeletConfiguration.containerRuntimeEndpoint string
 KubeletConfiguration.contentType string
 KubeletConfiguration.cpuCFSQuota ?bool
@@ -49,7 +56,7 @@ KubeletConfiguration.cpuCFSQuotaPeriod ?duration
 KubeletConfiguration.cpuManagerPolicy string
 KubeletConfiguration.cpuManagerPolicyOptions {}string
 KubeletConfiguration.cpuManagerReconcilePeriod duration
-KubeletConfiguration.crashLoopBackOff CrashLoopBackOffConfig
+KubeletConfiguration.crashLoopBackOff 36:CrashLoopBackOffConfig
 KubeletConfiguration.enableContentionProfiling bool
 KubeletConfiguration.enableControllerAttachDetach ?bool
 KubeletConfiguration.enableDebugFlagsHandler ?bool
@@ -67,7 +74,7 @@ KubeletConfiguration.evictionMinimumReclaim {}string
 KubeletConfiguration.evictionPressureTransitionPeriod duration
 KubeletConfiguration.evictionSoft {}string
 KubeletConfiguration.evictionSoftGracePeriod {}string
-KubeletConfiguration.failCgroupV1 ?bool
+KubeletConfiguration.failCgroupV1 31:?bool
 KubeletConfiguration.failSwapOn ?bool
 KubeletConfiguration.featureGates {}bool
 KubeletConfiguration.fileCheckFrequency duration
@@ -77,9 +84,9 @@ KubeletConfiguration.healthzPort ?int32
 KubeletConfiguration.httpCheckFrequency duration
 KubeletConfiguration.imageGCHighThresholdPercent ?int32
 KubeletConfiguration.imageGCLowThresholdPercent ?int32
-KubeletConfiguration.imageMaximumGCAge duration
+KubeletConfiguration.imageMaximumGCAge 29:duration
 KubeletConfiguration.imageMinimumGCAge duration
-KubeletConfiguration.imagePullCredentialsVerificationPolicy string
+KubeletConfiguration.imagePullCredentialsVerificationPolicy 36:string
 KubeletConfiguration.imageServiceEndpoint string
 KubeletConfiguration.iptablesDropBit ?int32
 KubeletConfiguration.iptablesMasqueradeBit ?int32
@@ -97,21 +104,21 @@ KubeletConfiguration.maxOpenFiles int64
 KubeletConfiguration.maxParallelImagePulls ?int32
 KubeletConfiguration.maxPods int32
 KubeletConfiguration.memoryManagerPolicy string
-KubeletConfiguration.memoryReservationPolicy string
+KubeletConfiguration.memoryReservationPolicy 36:string
 KubeletConfiguration.memorySwap MemorySwapConfiguration
 KubeletConfiguration.memoryThrottlingFactor ?float64
-KubeletConfiguration.mergeDefaultEvictionSettings ?bool
+KubeletConfiguration.mergeDefaultEvictionSettings 36:?bool
 KubeletConfiguration.nodeLeaseDurationSeconds int32
 KubeletConfiguration.nodeStatusMaxImages ?int32
 KubeletConfiguration.nodeStatusReportFrequency duration
 KubeletConfiguration.nodeStatusUpdateFrequency duration
 KubeletConfiguration.oomScoreAdj ?int32
 KubeletConfiguration.podCIDR string
-KubeletConfiguration.podLogsDir string
+KubeletConfiguration.podLogsDir 30:string
 KubeletConfiguration.podPidsLimit ?int64
 KubeletConfiguration.podsPerCore int32
 KubeletConfiguration.port int32
-KubeletConfiguration.preloadedImagesVerificationAllowlist []string
+KubeletConfiguration.preloadedImagesVerificationAllowlist 36:[]string
 KubeletConfiguration.protectKernelDefaults bool
 KubeletConfiguration.providerID string
 KubeletConfiguration.qosReserved {}string
@@ -133,7 +140,7 @@ KubeletConfiguration.showHiddenMetricsForVersion string
 KubeletConfiguration.shutdownGracePeriod duration
 KubeletConfiguration.shutdownGracePeriodByPodPriority []ShutdownGracePeriodByPodPriority
 KubeletConfiguration.shutdownGracePeriodCriticalPods duration
-KubeletConfiguration.singleProcessOOMKill ?bool
+KubeletConfiguration.singleProcessOOMKill 36:?bool
 KubeletConfiguration.staticPodPath string
 KubeletConfiguration.staticPodURL string
 KubeletConfiguration.staticPodURLHeader {}[]string
@@ -144,14 +151,14 @@ KubeletConfiguration.systemReserved {}string
 KubeletConfiguration.systemReservedCgroup string
 KubeletConfiguration.tlsCertFile string
 KubeletConfiguration.tlsCipherSuites []string
-KubeletConfiguration.tlsCurvePreferences []int32
+KubeletConfiguration.tlsCurvePreferences 36:[]int32
 KubeletConfiguration.tlsMinVersion string
 KubeletConfiguration.tlsPrivateKeyFile string
 KubeletConfiguration.topologyManagerPolicy string
 KubeletConfiguration.topologyManagerPolicyOptions {}string
 KubeletConfiguration.topologyManagerScope string
 KubeletConfiguration.tracing ?TracingConfiguration
-KubeletConfiguration.userNamespaces ?UserNamespaces
+KubeletConfiguration.userNamespaces 36:?UserNamespaces
 KubeletConfiguration.volumePluginDir string
 KubeletConfiguration.volumeStatsAggPeriod duration
 KubeletWebhookAuthentication.cacheTTL duration
@@ -173,11 +180,11 @@ Taint.effect string
 Taint.key string
 Taint.timeAdded ?time
 Taint.value string
-TextOptions.infoBufferSize quantity
-TextOptions.splitStream bool
+TextOptions.infoBufferSize 30:quantity
+TextOptions.splitStream 30:bool
 TracingConfiguration.endpoint ?string
 TracingConfiguration.samplingRatePerMillion ?int32
-UserNamespaces.idsPerPod ?int64
+UserNamespaces.idsPerPod 36:?int64
 VModuleItem.filePattern string
 VModuleItem.verbosity uint32
 """
@@ -191,15 +198,15 @@ cgroupsPerQOS true
 configMapAndSecretChangeDetectionStrategy "Watch"
 containerLogMaxFiles 5
 containerLogMaxSize "10Mi"
-containerLogMaxWorkers 1
-containerLogMonitorInterval "10s"
+containerLogMaxWorkers 30:1
+containerLogMonitorInterval 30:"10s"
 containerRuntimeEndpoint "unix:///run/containerd/containerd.sock"
 contentType "application/vnd.kubernetes.protobuf"
 cpuCFSQuota true
 cpuCFSQuotaPeriod "100ms"
 cpuManagerPolicy "none"
 cpuManagerReconcilePeriod "10s"
-crashLoopBackOff {"maxContainerRestartPeriod":"5m0s"}
+crashLoopBackOff 36:{"maxContainerRestartPeriod":"5m0s"}
 enableControllerAttachDetach true
 enableDebugFlagsHandler true
 enableDebuggingHandlers true
@@ -210,7 +217,7 @@ enforceNodeAllocatable ["pods"]
 eventBurst 100
 eventRecordQPS 50
 evictionPressureTransitionPeriod "5m0s"
-failCgroupV1 true
+failCgroupV1 31:false 36:true
 failSwapOn true
 fileCheckFrequency "20s"
 hairpinMode "promiscuous-bridge"
@@ -219,29 +226,29 @@ healthzPort 10248
 httpCheckFrequency "20s"
 imageGCHighThresholdPercent 85
 imageGCLowThresholdPercent 80
-imageMaximumGCAge "0s"
+imageMaximumGCAge 29:"0s"
 imageMinimumGCAge "2m0s"
-imagePullCredentialsVerificationPolicy "NeverVerifyPreloadedImages"
+imagePullCredentialsVerificationPolicy 36:"NeverVerifyPreloadedImages"
 iptablesDropBit 15
 iptablesMasqueradeBit 14
 kubeAPIBurst 100
 kubeAPIQPS 50
 localStorageCapacityIsolation true
-logging {"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"},"text":{"infoBufferSize":"0"}},"verbosity":0}
+logging {"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"}},"verbosity":0} 30:{"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"},"text":{"infoBufferSize":"0"}},"verbosity":0}
 makeIPTablesUtilChains true
 maxOpenFiles 1000000
 maxPods 110
 memoryManagerPolicy "None"
-memoryReservationPolicy "None"
+memoryReservationPolicy 36:"None"
 memorySwap {}
 memoryThrottlingFactor 0.9
-mergeDefaultEvictionSettings false
+mergeDefaultEvictionSettings 36:false
 nodeLeaseDurationSeconds 40
 nodeStatusMaxImages 50
 nodeStatusReportFrequency "5m0s"
 nodeStatusUpdateFrequency "10s"
 oomScoreAdj -999
-podLogsDir "/var/log/pods"
+podLogsDir 30:"/var/log/pods"
 podPidsLimit -1
 port 10250
 registerNode true
@@ -262,248 +269,343 @@ volumeStatsAggPeriod "1m0s"
 """
 
 GATES = """\
+APIListChunking b+ 29:G+ 36:-
+APIPriorityAndFairness b+ 29:G+ 31:-
 APIResponseCompression b+
+APISelfSubjectReview G+ 30:-
 APIServerIdentity b+
-APIServerTracing G+
-APIServingWithRoutine a
-AggregatedDiscoveryRemoveBetaType D+
+APIServerTracing b+ 36:G+
+APIServingWithRoutine 30:a
+AdmissionWebhookMatchConditions b+ 30:G+ 36:-
+AggregatedDiscoveryEndpoint b+ 30:G+ 36:-
+AggregatedDiscoveryRemoveBetaType 36:D+
 AllAlpha a
 AllBeta b
-AllowDNSOnlyNodeCSR d
-AllowInsecureKubeletCertificateSigningRequests d
-AllowOverwriteTerminationGracePeriodSeconds D
-AllowParsingUserUIDFromCertAuth b+
-AllowServiceExternalIPs g+
-AllowUnsafeMalformedObjectDeletion a
-AnonymousAuthConfigurableEndpoints G+
-AnyVolumeDataSource G+
-AtomicFIFO b+
-AuthorizeNodeWithSelectors G+
-AuthorizePodWebsocketUpgradeCreatePermission b+
-AuthorizeWithSelectors G+
-BtreeWatchCache G+
-CBORServingAndStorage a
+AllowDNSOnlyNodeCSR 31:d
+AllowInsecureKubeletCertificateSigningRequests 31:d
+AllowOverwriteTerminationGracePeriodSeconds 36:D
+AllowParsingUserUIDFromCertAuth 36:b+
+AllowServiceExternalIPs 36:g+
+AllowServiceLBStatusOnNonLB 29:d 36:-
+AllowUnsafeMalformedObjectDeletion 36:a
+AnonymousAuthConfigurableEndpoints 31:a 36:G+
+AnyVolumeDataSource b+ 36:G+
+AppArmor b+ 31:G+ 36:-
+AppArmorFields 30:b+ 31:G+ 36:-
+AtomicFIFO 36:b+
+AuthorizeNodeWithSelectors 31:a 36:G+
+AuthorizePodWebsocketUpgradeCreatePermission 36:b+
+AuthorizeWithSelectors 31:a 36:G+
+BtreeWatchCache 36:G+
+CBORServingAndStorage 36:a
+CPUManager G+ 36:-
 CPUManagerPolicyAlphaOptions a
 CPUManagerPolicyBetaOptions b+
-CPUManagerPolicyOptions G+
-CRDObservedGenerationTracking b+
-CRDValidationRatcheting G+
-CRIListStreaming a
-CSIServiceAccountTokenSecrets G+
+CPUManagerPolicyOptions b+ 36:G+
+CRDObservedGenerationTracking 36:b+
+CRDValidationRatcheting a 30:b+ 36:G+
+CRIListStreaming 36:a
+CSIMigrationAzureFile G+ 30:-
+CSIMigrationPortworx b 31:b+ 36:-
+CSIMigrationRBD d 31:-
+CSIMigrationvSphere G+ 29:-
+CSINodeExpandSecret b+ 29:G+ 31:-
+CSIServiceAccountTokenSecrets 36:G+
 CSIVolumeHealth a
-ChangeContainerStatusOnKubeletRestart d
-ClearingNominatedNodeNameAfterBinding b+
-ClientsAllowCARotation b+
-ClientsAllowCBOR a
-ClientsAllowTLSCacheGC b+
-ClientsPreferCBOR a
-CloudControllerManagerWatchBasedRoutesReconciliation a
+ChangeContainerStatusOnKubeletRestart 36:d
+ClearingNominatedNodeNameAfterBinding 36:b+
+ClientsAllowCARotation 36:b+
+ClientsAllowCBOR 36:a
+ClientsAllowTLSCacheGC 36:b+
+ClientsPreferCBOR 36:a
+CloudControllerManagerWatchBasedRoutesReconciliation 36:a
 CloudControllerManagerWebhook a
-ClusterTrustBundle b
-ClusterTrustBundleProjection b
-ComponentFlagz b+
-ComponentStatusz b+
-ConcurrentWatchObjectDecode b
-ConsistentListFromCache G+
-ConstrainedImpersonation b+
-ContainerCheckpoint b+
-ContainerRestartRules b+
-ContainerStopSignals a
-ContextualLogging b+
-ControllerManagerReleaseLeaderElectionLockOnExit a
-CoordinatedLeaderElection b
+CloudDualStackNodeIPs a 29:b+ 30:G+ 36:-
+ClusterTrustBundle a 36:b
+ClusterTrustBundleProjection 29:a 36:b
+ComponentFlagz 36:b+
+ComponentSLIs b+ 36:-
+ComponentStatusz 36:b+
+ConcurrentWatchObjectDecode 31:b
+ConsistentHTTPGetHandlers g+ 30:G+ 31:-
+ConsistentListFromCache a 31:b+ 36:G+
+ConstrainedImpersonation 36:b+
+ContainerCheckpoint a 30:b+
+ContainerRestartRules 36:b+
+ContainerStopSignals 36:a
+ContextualLogging a 30:b+
+ControllerManagerReleaseLeaderElectionLockOnExit 36:a
+CoordinatedLeaderElection 31:a 36:b
+CronJobTimeZone G+ 29:-
+CronJobsScheduledAnnotation b+ 36:-
 CrossNamespaceVolumeDataSource a
-CustomCPUCFSQuotaPeriod g+
-CustomResourceFieldSelectors G+
-DRAAdminAccess G+
-DRAConsumableCapacity b+
-DRADeviceBindingConditions b+
-DRADeviceTaintRules b
-DRADeviceTaints b+
-DRAExtendedResource b+
-DRAListTypeAttributes a
-DRANodeAllocatableResources a
-DRAPartitionableDevices b+
-DRAPrioritizedList g+
-DRAResourceClaimDeviceStatus b+
-DRAResourceClaimGranularStatusAuthorization b+
-DRAResourcePoolStatus a
-DRASchedulerFilterTimeout b+
-DRAWorkloadResourceClaims a
-DeclarativeValidation G+
-DeclarativeValidationBeta b+
-DeclarativeValidationTakeover d
-DeploymentReplicaSetTerminatingReplicas b+
-DetectCacheInconsistency b+
-DisableAllocatorDualWrite G+
-DisableCPUQuotaWithExclusiveCPUs d+
-DisableNodeKubeProxyVersion D+
-DynamicResourceAllocation G+
-EnvFiles b+
+CustomCPUCFSQuotaPeriod a 36:g+
+CustomResourceFieldSelectors 30:a 31:b+ 36:G+
+CustomResourceValidationExpressions b+ 29:G+ 31:-
+DRAAdminAccess 36:G+
+DRAConsumableCapacity 36:b+
+DRAControlPlaneController 31:a 36:-
+DRADeviceBindingConditions 36:b+
+DRADeviceTaintRules 36:b
+DRADeviceTaints 36:b+
+DRAExtendedResource 36:b+
+DRAListTypeAttributes 36:a
+DRANodeAllocatableResources 36:a
+DRAPartitionableDevices 36:b+
+DRAPrioritizedList 36:g+
+DRAResourceClaimDeviceStatus 36:b+
+DRAResourceClaimGranularStatusAuthorization 36:b+
+DRAResourcePoolStatus 36:a
+DRASchedulerFilterTimeout 36:b+
+DRAWorkloadResourceClaims 36:a
+DeclarativeValidation 36:G+
+DeclarativeValidationBeta 36:b+
+DeclarativeValidationTakeover 36:d
+DefaultHostNetworkHostPortsInPodTemplates d 31:-
+DeploymentReplicaSetTerminatingReplicas 36:b+
+DetectCacheInconsistency 36:b+
+DevicePluginCDIDevices a 29:b+ 31:G+ 36:-
+DisableAllocatorDualWrite 31:a 36:G+
+DisableCPUQuotaWithExclusiveCPUs 36:d+
+DisableCloudProviders a 29:b+ 31:G+ 36:-
+DisableKubeletCloudCredentialProviders a 29:b+ 31:G+ 36:-
+DisableNodeKubeProxyVersion 29:a 31:b+ 36:D+
+DownwardAPIHugePages G+ 29:-
+DynamicResourceAllocation a 36:G+
+EfficientWatchResumption G+ 36:-
+ElasticIndexedJob b+ 31:G+ 36:-
+EnvFiles 36:b+
 EventedPLEG a
-ExecProbeTimeout G+
-ExtendWebSocketsToKubelet b+
-ExternalServiceAccountTokenSigner G+
-GangScheduling a
-GenericWorkload a
-GitRepoVolumeDriver D
+ExecProbeTimeout g+ 36:G+
+ExpandedDNSConfig G+ 30:-
+ExperimentalHostUserNamespaceDefaulting D 30:-
+ExtendWebSocketsToKubelet 36:b+
+ExternalServiceAccountTokenSigner 36:G+
+GRPCContainerProbe G+ 29:-
+GangScheduling 36:a
+GenericWorkload 36:a
+GitRepoVolumeDriver 36:D
 GracefulNodeShutdown b+
 GracefulNodeShutdownBasedOnPodPriority b+
-HPAConfigurableTolerance b+
+HPAConfigurableTolerance 36:b+
+HPAContainerMetrics b+ 30:G+ 36:-
 HPAScaleToZero a
-HostnameOverride b+
-ImageMaximumGCAge G+
-ImageVolume G+
-ImageVolumeWithDigest a
-InOrderInformers G+
-InOrderInformersBatchProcess b+
-InPlacePodLevelResourcesVerticalScaling b+
-InPlacePodVerticalScaling G+
-InPlacePodVerticalScalingExclusiveCPUs a
-InPlacePodVerticalScalingExclusiveMemory a
-InPlacePodVerticalScalingInitContainers b+
-InformerResourceVersion g+
-JobBackoffLimitPerIndex G+
-JobManagedBy G+
-JobPodReplacementPolicy G+
-JobSuccessPolicy G+
-KMSv1 d
-KubeletCgroupDriverFromCRI G+
-KubeletCrashLoopBackOffMax b+
-KubeletEnsureSecretPulledImages b+
-KubeletFineGrainedAuthz G+
+HonorPVReclaimPolicy a 31:b+ 36:-
+HostnameOverride 36:b+
+IPTablesOwnershipCleanup G+ 30:-
+ImageMaximumGCAge 29:a 30:b+ 36:G+
+ImageVolume 31:a 36:G+
+ImageVolumeWithDigest 36:a
+InOrderInformers 36:G+
+InOrderInformersBatchProcess 36:b+
+InPlacePodLevelResourcesVerticalScaling 36:b+
+InPlacePodVerticalScaling a 36:G+
+InPlacePodVerticalScalingExclusiveCPUs 36:a
+InPlacePodVerticalScalingExclusiveMemory 36:a
+InPlacePodVerticalScalingInitContainers 36:b+
+InTreePluginAWSUnregister a 31:-
+InTreePluginAzureDiskUnregister a 31:-
+InTreePluginAzureFileUnregister a 31:-
+InTreePluginGCEUnregister a 31:-
+InTreePluginOpenStackUnregister a 31:-
+InTreePluginPortworxUnregister a 36:-
+InTreePluginRBDUnregister d 31:-
+InTreePluginvSphereUnregister a 31:-
+InformerResourceVersion 30:a 36:g+
+JobBackoffLimitPerIndex a 29:b+ 36:G+
+JobManagedBy 30:a 36:G+
+JobMutableNodeSchedulingDirectives G+ 29:-
+JobPodFailurePolicy b+ 31:G+ 36:-
+JobPodReplacementPolicy a 29:b+ 36:G+
+JobReadyPods b+ 29:G+ 31:-
+JobSuccessPolicy 30:a 31:b+ 36:G+
+JobTrackingWithFinalizers G+ 29:-
+KMSv1 d+ 29:d
+KMSv2 b+ 29:G+ 36:-
+KMSv2KDF b 29:G+ 36:-
+KubeProxyDrainingTerminatingNodes a 30:b+ 31:G+ 36:-
+KubeletCgroupDriverFromCRI a 31:b+ 36:G+
+KubeletCrashLoopBackOffMax 36:b+
+KubeletEnsureSecretPulledImages 36:b+
+KubeletFineGrainedAuthz 36:G+
 KubeletInUserNamespace a
-KubeletPSI G+
-KubeletPodResourcesDynamicResources G+
-KubeletPodResourcesGet G+
-KubeletPodResourcesListUseActivePods d+
-KubeletRegistrationGetOnExistsOnly d
-KubeletSeparateDiskGC b+
-KubeletServiceAccountTokenForCredentialProviders b+
-KubeletTracing G+
-ListFromCacheSnapshot b+
-LocalStorageCapacityIsolationFSQuotaMonitoring b
-LogarithmicScaleDown G+
+KubeletPSI 36:G+
+KubeletPodResources G+ 30:-
+KubeletPodResourcesDynamicResources a 36:G+
+KubeletPodResourcesGet a 36:G+
+KubeletPodResourcesGetAllocatable G+ 30:-
+KubeletPodResourcesListUseActivePods 36:d+
+KubeletRegistrationGetOnExistsOnly 36:d
+KubeletSeparateDiskGC 29:a 31:b+
+KubeletServiceAccountTokenForCredentialProviders 36:b+
+KubeletTracing b+ 36:G+
+LegacyServiceAccountTokenCleanUp a 29:b+ 30:G+ 36:-
+LegacyServiceAccountTokenNoAutoGeneration G+ 29:-
+LegacyServiceAccountTokenTracking G+ 30:-
+ListFromCacheSnapshot 36:b+
+LoadBalancerIPMode 29:a 30:b+ 36:-
+LocalStorageCapacityIsolationFSQuotaMonitoring a 31:b
+LogarithmicScaleDown b+ 31:G+
 LoggingAlphaOptions a
 LoggingBetaOptions b+
-ManifestBasedAdmissionControlConfig a
-MatchLabelKeysInPodAffinity G+
+ManifestBasedAdmissionControlConfig 36:a
+MatchLabelKeysInPodAffinity 29:a 31:b+ 36:G+
 MatchLabelKeysInPodTopologySpread b+
-MatchLabelKeysInPodTopologySpreadSelectorMerge b+
-MaxUnavailableStatefulSet b
+MatchLabelKeysInPodTopologySpreadSelectorMerge 36:b+
+MaxUnavailableStatefulSet a 36:b
+MemoryManager b+ 36:-
 MemoryQoS a
-MultiCIDRServiceAllocator G+
-MutableCSINodeAllocatableCount G+
-MutablePVNodeAffinity a
-MutablePodResourcesForSuspendedJobs b+
-MutableSchedulingDirectivesForSuspendedJobs b+
-MutatingAdmissionPolicy g+
-NFTablesProxyMode G+
-NativeHistograms a
-NodeDeclaredFeatures b+
-NodeInclusionPolicyInPodTopologySpread G+
-NodeLogQuery G+
-NodeSwap G+
-NominatedNodeNameForExpectation b+
+MinDomainsInPodTopologySpread b+ 30:G+ 36:-
+MinimizeIPTablesRestore G+ 30:-
+MultiCIDRRangeAllocator a 29:-
+MultiCIDRServiceAllocator a 31:b 36:G+
+MutableCSINodeAllocatableCount 36:G+
+MutablePVNodeAffinity 36:a
+MutablePodResourcesForSuspendedJobs 36:b+
+MutableSchedulingDirectivesForSuspendedJobs 36:b+
+MutatingAdmissionPolicy 30:a 36:g+
+NFTablesProxyMode 29:a 31:b+ 36:G+
+NativeHistograms 36:a
+NewVolumeManagerReconstruction b+ 30:G+ 36:-
+NodeDeclaredFeatures 36:b+
+NodeInclusionPolicyInPodTopologySpread b+ 36:G+
+NodeLogQuery a 30:b 36:G+
+NodeOutOfServiceVolumeDetach G+ 36:-
+NodeSwap b 30:b+ 36:G+
+NominatedNodeNameForExpectation 36:b+
 OpenAPIEnums b+
-OpportunisticBatching b+
-OrderedNamespaceDeletion G+
-PLEGOnDemandRelist b+
-PersistentVolumeClaimUnusedSinceTime a
+OpenAPIV3 G+ 29:-
+OpportunisticBatching 36:b+
+OrderedNamespaceDeletion 30:b 31:- 36:G+
+PDBUnhealthyPodEvictionPolicy b+ 31:G+ 36:-
+PLEGOnDemandRelist 36:b+
+PersistentVolumeClaimUnusedSinceTime 36:a
+PersistentVolumeLastPhaseTransitionTime a 29:b+ 31:G+ 36:-
 PodAndContainerStatsFromCRI a
-PodCertificateRequest b
+PodCertificateRequest 36:b
 PodDeletionCost b+
-PodLevelResourceManagers a
-PodLevelResources b+
-PodLifecycleSleepAction G+
-PodLifecycleSleepActionAllowZero G+
-PodLogsQuerySplitStreams a
-PodObservedGenerationTracking G+
-PodReadyToStartContainersCondition b+
-PodSchedulingReadiness G+
-PodTopologyLabelsAdmission b+
-PodsAPI a
-PortForwardWebsockets b+
-PreferSameTrafficDistribution G+
-PreventStaticPodAPIReferences b+
-ProcMountType G+
+PodDisruptionConditions b+ 31:G+ 36:-
+PodHostIPs a 29:b+ 30:G+ 36:-
+PodIndexLabel b+ 36:-
+PodLevelResourceManagers 36:a
+PodLevelResources 36:b+
+PodLifecycleSleepAction 29:a 30:b+ 36:G+
+PodLifecycleSleepActionAllowZero 36:G+
+PodLogsQuerySplitStreams 36:a
+PodObservedGenerationTracking 36:G+
+PodReadyToStartContainersCondition a 29:b+
+PodSchedulingReadiness b+ 30:G+
+PodTopologyLabelsAdmission 36:b+
+PodsAPI 36:a
+PortForwardWebsockets 30:a 31:b+
+PreferSameTrafficDistribution 36:G+
+PreventStaticPodAPIReferences 36:b+
+ProbeTerminationGracePeriod G+ 29:-
+ProcMountType a 31:b 36:G+
+ProxyTerminatingEndpoints G+ 30:-
 QOSReserved a
-RecoverVolumeExpansionFailure G+
-RecursiveReadOnlyMounts G+
-ReduceDefaultCrashLoopBackOffDecay a
-RelaxedDNSSearchValidation G+
-RelaxedEnvironmentVariableValidation G+
-RelaxedServiceNameValidation b+
-ReloadKubeletClientCAFile b+
-ReloadKubeletServerCertificateFile b+
-RemoteRequestHeaderUID b+
-ResilientWatchCacheInitialization G+
-ResourceHealthStatus b+
-ResourceHealthStatusMessage b+
-RestartAllContainersOnContainerExits b+
-RetryGenerateName G+
+ReadWriteOncePod b+ 29:G+ 31:-
+RecoverVolumeExpansionFailure a 36:G+
+RecursiveReadOnlyMounts 30:a 31:b+ 36:G+
+ReduceDefaultCrashLoopBackOffDecay 36:a
+RelaxedDNSSearchValidation 36:G+
+RelaxedEnvironmentVariableValidation 30:a 36:G+
+RelaxedServiceNameValidation 36:b+
+ReloadKubeletClientCAFile 36:b+
+ReloadKubeletServerCertificateFile 31:b+
+RemainingItemCount b+ 29:G+ 36:-
+RemoteRequestHeaderUID 36:b+
+RemoveSelfLink G+ 30:-
+ResilientWatchCacheInitialization 31:b+ 36:G+
+ResourceHealthStatus 31:a 36:b+
+ResourceHealthStatusMessage 36:b+
+RestartAllContainersOnContainerExits 36:b+
+RetroactiveDefaultStorageClass G+ 29:-
+RetryGenerateName 30:a 31:b+ 36:G+
 RotateKubeletServerCertificate b+
-RuntimeClassInImageCriApi a
-SELinuxChangePolicy G+
-SELinuxMount b
-SELinuxMountReadWriteOncePod G+
-SchedulerAsyncAPICalls b
-SchedulerAsyncPreemption b+
-SchedulerPopFromBackoffQ b+
-SchedulerQueueingHints G+
-SeparateCacheWatchRPC D
-SeparateTaintEvictionController G+
-ServiceAccountNodeAudienceRestriction b+
-ServiceAccountTokenJTI G+
-ServiceAccountTokenNodeBinding G+
-ServiceAccountTokenNodeBindingValidation G+
-ServiceAccountTokenPodNodeInfo G+
-ServiceCIDRStatusFieldWiping d+
-ShardedListAndWatch a
-SidecarContainers G+
-SizeBasedListCostEstimate b+
-StaleControllerConsistencyDaemonSet b+
-StaleControllerConsistencyJob b+
-StaleControllerConsistencyReplicaSet b+
-StaleControllerConsistencyStatefulSet b+
-StatefulSetSemanticRevisionComparison b+
-StorageCapacityScoring a
-StorageNamespaceIndex d+
+RuntimeClassInImageCriApi 29:a
+SELinuxChangePolicy 36:G+
+SELinuxMount 30:a 36:b
+SELinuxMountReadWriteOncePod b+ 36:G+
+SchedulerAsyncAPICalls 36:b
+SchedulerAsyncPreemption 36:b+
+SchedulerPopFromBackoffQ 36:b+
+SchedulerQueueingHints b 36:G+
+SeccompDefault G+ 29:-
+SecurityContextDeny a 30:-
+SeparateCacheWatchRPC b+ 36:D
+SeparateTaintEvictionController 29:b+ 36:G+
+ServerSideApply G+ 36:-
+ServerSideFieldValidation G+ 36:-
+ServiceAccountNodeAudienceRestriction 36:b+
+ServiceAccountTokenJTI 29:a 30:b+ 36:G+
+ServiceAccountTokenNodeBinding 29:a 31:b+ 36:G+
+ServiceAccountTokenNodeBindingValidation 29:a 30:b+ 36:G+
+ServiceAccountTokenPodNodeInfo 29:a 30:b+ 36:G+
+ServiceCIDRStatusFieldWiping 36:d+
+ServiceNodePortStaticSubrange b+ 29:G+ 31:-
+ServiceTrafficDistribution 30:a 31:b+ 36:-
+ShardedListAndWatch 36:a
+SidecarContainers a 29:b+ 36:G+
+SizeBasedListCostEstimate 36:b+
+SizeMemoryBackedVolumes b+ 36:-
+SkipReadOnlyValidationGCE a 29:d+ 31:-
+StableLoadBalancerNodeSet b+ 30:G+ 36:-
+StaleControllerConsistencyDaemonSet 36:b+
+StaleControllerConsistencyJob 36:b+
+StaleControllerConsistencyReplicaSet 36:b+
+StaleControllerConsistencyStatefulSet 36:b+
+StatefulSetAutoDeletePVC b+ 36:-
+StatefulSetSemanticRevisionComparison 36:b+
+StatefulSetStartOrdinal b+ 31:G+ 36:-
+StorageCapacityScoring 36:a
+StorageNamespaceIndex 30:b+ 36:d+
 StorageVersionAPI a
 StorageVersionHash b+
-StorageVersionMigrator b
-StreamingCollectionEncodingToJSON G+
-StreamingCollectionEncodingToProtobuf G+
-StrictIPCIDRValidation b+
-StructuredAuthenticationConfiguration G+
-StructuredAuthenticationConfigurationEgressSelector b+
-StructuredAuthenticationConfigurationJWKSMetrics b+
-SupplementalGroupsPolicy G+
-SystemdWatchdog G+
-TaintTolerationComparisonOperators a
-TokenRequestServiceAccountUIDValidation b+
-TopologyAwareWorkloadScheduling a
+StorageVersionMigrator 30:a 36:b
+StreamingCollectionEncodingToJSON 36:G+
+StreamingCollectionEncodingToProtobuf 36:G+
+StrictCostEnforcementForVAP 30:b 36:-
+StrictCostEnforcementForWebhooks 30:b 36:-
+StrictIPCIDRValidation 36:b+
+StructuredAuthenticationConfiguration 29:a 30:b+ 36:G+
+StructuredAuthenticationConfigurationEgressSelector 36:b+
+StructuredAuthenticationConfigurationJWKSMetrics 36:b+
+StructuredAuthorizationConfiguration 29:a 30:b+ 36:-
+SupplementalGroupsPolicy 31:a 36:G+
+SystemdWatchdog 36:G+
+TaintTolerationComparisonOperators 36:a
+TokenRequestServiceAccountUIDValidation 36:b+
+TopologyAwareHints b+ 36:-
+TopologyAwareWorkloadScheduling 36:a
+TopologyManager G+ 29:-
 TopologyManagerPolicyAlphaOptions a
 TopologyManagerPolicyBetaOptions b+
-TopologyManagerPolicyOptions G+
-TranslateStreamCloseWebsocketRequests b+
-UnauthenticatedHTTP2DOSMitigation b+
-UnknownVersionInteroperabilityProxy b+
-UnlockWhileProcessingFIFO b+
-UserNamespacesHostNetworkSupport a
-UserNamespacesSupport G+
-VolumeAttributesClass G+
-VolumeLimitScaling a
-WatchCacheInitializationPostStartHook b+
-WatchList b+
-WatchListClient b+
-WinDSR G+
-WinOverlay G+
-WindowsCPUAndMemoryAffinity a
-WindowsGracefulNodeShutdown b+
-WindowsHostNetwork d
-WorkloadAwarePreemption a
-WorkloadWithJob a
+TopologyManagerPolicyOptions b+ 36:G+
+TranslateStreamCloseWebsocketRequests 29:a 30:b+
+UnauthenticatedHTTP2DOSMitigation b 29:b+
+UnknownVersionInteroperabilityProxy a 36:b+
+UnlockWhileProcessingFIFO 36:b+
+UserNamespacesHostNetworkSupport 36:a
+UserNamespacesPodSecurityStandards 29:a 36:-
+UserNamespacesSupport a 30:b 36:G+
+ValidatingAdmissionPolicy b 30:G+ 36:-
+VolumeAttributesClass 29:a 31:b 36:G+
+VolumeCapacityPriority a 36:-
+VolumeLimitScaling 36:a
+WatchBookmark G+ 36:-
+WatchCacheInitializationPostStartHook 31:b 36:b+
+WatchFromStorageWithoutResourceVersion b 36:-
+WatchList a 36:b+
+WatchListClient 30:b 36:b+
+WinDSR a 36:G+
+WinOverlay b+ 36:G+
+WindowsCPUAndMemoryAffinity 36:a
+WindowsGracefulNodeShutdown 36:b+
+WindowsHostNetwork a+ 36:d
+WorkloadAwarePreemption 36:a
+WorkloadWithJob 36:a
+ZeroLimitedNominalConcurrencyShares 29:b 30:G+ 36:-
 """
 
 FLAGS = """\
@@ -542,7 +644,7 @@ eviction-minimum-reclaim evictionMinimumReclaim
 eviction-pressure-transition-period evictionPressureTransitionPeriod
 eviction-soft evictionSoft
 eviction-soft-grace-period evictionSoftGracePeriod
-fail-cgroupv1 failCgroupV1
+fail-cgroupv1 31:failCgroupV1
 fail-swap-on failSwapOn
 feature-gates featureGates
 file-check-frequency fileCheckFrequency
@@ -553,6 +655,8 @@ http-check-frequency httpCheckFrequency
 image-gc-high-threshold imageGCHighThresholdPercent
 image-gc-low-threshold imageGCLowThresholdPercent
 image-service-endpoint imageServiceEndpoint
+iptables-drop-bit iptablesDropBit 31:-
+iptables-masquerade-bit iptablesMasqueradeBit 31:-
 kernel-memcg-notification kernelMemcgNotification
 kube-api-burst kubeAPIBurst
 kube-api-content-type contentType
@@ -610,11 +714,11 @@ volume-stats-agg-period volumeStatsAggPeriod
 
 OPTIONS = """\
 cpu.align-by-socket a
-cpu.distribute-cpus-across-cores a
-cpu.distribute-cpus-across-numa b
-cpu.full-pcpus-only g
-cpu.prefer-align-cpus-by-uncorecache g
-cpu.strict-cpu-reservation g
-topology.max-allowable-numa-nodes g
-topology.prefer-closest-numa-nodes g
+cpu.distribute-cpus-across-cores 31:a
+cpu.distribute-cpus-across-numa a 36:b
+cpu.full-pcpus-only b 36:g
+cpu.prefer-align-cpus-by-uncorecache 36:g
+cpu.strict-cpu-reservation 36:g
+topology.max-allowable-numa-nodes 31:b 36:g
+topology.prefer-closest-numa-nodes b 36:g
 """

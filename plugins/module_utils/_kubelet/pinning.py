@@ -1,0 +1,221 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""Whether containers really have the CPUs that they were given, and nobody else has them: `cpu_pinning_info`.
+
+PRIVATE: this module util is for this collection only and may change without notice.
+
+What was given comes from the kubelet, what is true from the kernel: the CPUs that each process may run on. Names of pods and
+containers come from the kubelet's log folders, so that no API is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import podresources, topology
+from .podresources import Container
+from .quantity import cpu_list, cpus
+
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+GPU_PLUGIN = "nvidia-device-plugin"
+
+SPEC: dict[str, t.Any] = {
+    "argument_spec": {
+        "root_dir": {"type": "path", "default": "/var/lib/kubelet"},
+        "pods": {"type": "list", "elements": "str", "default": []},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a container: what it may run on. `owner` is (namespace, pod, container)."""
+
+    pid: int
+    owner: tuple[str, str, str]
+    cpus: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """`source`: podresources or state_file. `policy` is the CPU manager's. `gpu_plugins`: environment of each device plugin."""
+
+    source: str
+    policy: str
+    default: frozenset[int]
+    containers: tuple[Container, ...]
+    processes: tuple[Process, ...]
+    machine: topology.Machine
+    gpu_plugins: tuple[t.Mapping[str, str], ...] = ()
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+
+def assess(observed: Observed, expected: t.Sequence[str] = ()) -> dict[str, t.Any]:
+    """The module's result. `expected` are `namespace/pod` that must have exclusive CPUs. Pure."""
+    machine = observed.machine
+    pinned = [one for one in observed.containers if one.cpus]
+    problems = []
+    exclusive = []
+    for one in pinned:
+        numa = machine.numa_of(one.cpus)
+        gpu_numa = sorted({node for device in one.devices if device.resource.startswith("nvidia.com/") for node in device.numa})
+        owner = (one.namespace, one.pod, one.name)
+        mine = [process for process in observed.processes if process.owner == owner]
+        exclusive.append(
+            {
+                "namespace": one.namespace,
+                "pod": one.pod,
+                "container": one.name,
+                "cpus": cpu_list(one.cpus),
+                "numa_nodes": numa,
+                "gpu_numa_nodes": gpu_numa,
+                "processes": len(mine),
+            }
+        )
+        name = "/".join(owner)
+        if one.cpus - machine.cpus:
+            problems.append(f"{name} was given CPU {cpu_list(one.cpus - machine.cpus)}, which is not online")
+        if gpu_numa and not set(numa) <= set(gpu_numa):
+            problems.append(f"{name} has CPUs of NUMA node {_list(numa)}, but its GPU is on NUMA node {_list(gpu_numa)}")
+        problems += [
+            f"process {process.pid} of {name} may run on CPU {cpu_list(process.cpus)}, not only on its own {cpu_list(one.cpus)}"
+            for process in mine
+            if not process.cpus <= one.cpus
+        ]
+        if not mine:
+            problems.append(f"{name} was given CPU {cpu_list(one.cpus)}, but no process of it was found")
+        for other in pinned:
+            both = one.cpus & other.cpus
+            if both and (one.namespace, one.pod, one.name) < (other.namespace, other.pod, other.name) and one.pod != other.pod:
+                problems.append(f"{name} and {other.namespace}/{other.pod}/{other.name} both were given CPU {cpu_list(both)}")
+    problems += _intruders(observed, pinned)
+    have = {f"{one.namespace}/{one.pod}" for one in pinned}
+    problems += [f"{pod} has no CPU of its own" for pod in expected if pod not in have]
+    return {
+        "changed": False,
+        "ok": not problems,
+        "problems": problems,
+        "source": observed.source,
+        "policy": observed.policy,
+        "exclusive": exclusive,
+        "shared_cpus": cpu_list(observed.default),
+        "online_cpus": cpu_list(machine.cpus),
+        "numa_nodes": {str(node): cpu_list(its) for node, its in sorted(machine.numa.items())},
+        "warnings": [*observed.warnings, *_gpu_warnings(observed)],
+    }
+
+
+def _intruders(observed: Observed, pinned: t.Sequence[Container]) -> t.Iterator[str]:
+    """Processes of the shared pool that the kernel would run on somebody's own CPU."""
+    taken = frozenset[int]().union(*(one.cpus for one in pinned)) if pinned else frozenset[int]()
+    owners = {(one.namespace, one.pod, one.name) for one in pinned}
+    for process in observed.processes:
+        inside = process.cpus & taken
+        if inside and process.owner not in owners:
+            name = "/".join(process.owner)
+            yield f"process {process.pid} of {name} may run on CPU {cpu_list(inside)}, which belongs to another container"
+
+
+def _gpu_warnings(observed: Observed) -> t.Iterator[str]:
+    """The static policy rewrites containers' cgroups; a GPU that was handed over by hooks alone is lost then."""
+    if observed.policy != "static":
+        return
+    for environment in observed.gpu_plugins:
+        specs = environment.get("PASS_DEVICE_SPECS", "").lower() in ("true", "1")
+        if not specs and "cdi" not in environment.get("DEVICE_LIST_STRATEGY", ""):
+            yield (
+                "the NVIDIA device plugin runs without compatWithCPUManager (PASS_DEVICE_SPECS) and without CDI: with the static "
+                "CPU policy containers lose their GPU when their cgroup is updated (Failed to initialize NVML: Unknown Error); "
+                "set either"
+            )
+
+
+def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
+    """Reads the node. `root` is for recorded trees. Raises OSError when the kubelet's state cannot be read at all."""
+    base = Path(root)
+    state = _state(Path(root_dir))
+    ids = _container_ids(base)
+    warnings = []
+    try:
+        given = podresources.containers(f"{root_dir}/pod-resources/kubelet.sock")
+        source = "podresources"
+    except (OSError, ValueError) as error:
+        warnings.append(f"the kubelet's pod resources socket was of no use ({error}); its state file was read instead")
+        given = _from_state(state, base)
+        source = "state_file"
+    environments = []
+    processes = []
+    for folder in (base / "proc").glob("[0-9]*"):
+        try:
+            found = CONTAINER_ID.findall((folder / "cgroup").read_text(encoding="utf-8"))
+            owner = next((ids[one] for one in found if one in ids), None)
+            if owner is None:
+                continue
+            allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", (folder / "status").read_text(encoding="utf-8"), re.MULTILINE)
+            command = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+            if Path(command).name == GPU_PLUGIN:
+                environments.append(_environment(folder / "environ"))
+        except OSError:
+            continue  # it ended meanwhile
+        if allowed:
+            processes.append(Process(int(folder.name), owner, cpus(allowed.group(1))))
+    return Observed(
+        source,
+        str(state.get("policyName") or "none"),
+        cpus(str(state.get("defaultCpuSet") or "")),
+        tuple(given),
+        tuple(processes),
+        topology.read(root),
+        tuple(environments),
+        tuple(warnings),
+    )
+
+
+def _state(root_dir: Path) -> dict[str, t.Any]:
+    try:
+        found = json.loads((root_dir / "cpu_manager_state").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _from_state(state: t.Mapping[str, t.Any], base: Path) -> list[Container]:
+    """The state file names pods by UID; the kubelet's log folders know their names (`namespace_pod_uid`)."""
+    names = {}
+    for folder in (base / "var/log/pods").glob("*_*_*"):
+        namespace, pod, uid = folder.name.split("_", 2)
+        names[uid] = (namespace, pod)
+    return [
+        Container(namespace=names.get(uid, ("", ""))[0], pod=names.get(uid, ("", uid))[1], name=container, cpus=cpus(text))
+        for uid, those in (state.get("entries") or {}).items()
+        for container, text in those.items()
+    ]
+
+
+def _container_ids(base: Path) -> dict[str, tuple[str, str, str]]:
+    """Container ID -> (namespace, pod, container), from the links `pod_namespace_container-ID.log`."""
+    found = {}
+    for path in (base / "var/log/containers").glob("*.log"):
+        match = re.fullmatch(r"(.+)_(.+)_(.+)-([0-9a-f]{64})\.log", path.name)
+        if match:
+            found[match.group(4)] = (match.group(2), match.group(1), match.group(3))
+    return found
+
+
+def _environment(path: Path) -> dict[str, str]:
+    pairs = (entry.partition("=") for entry in path.read_bytes().decode(errors="replace").split("\0") if entry)
+    return {key: value for key, _equals, value in pairs}
+
+
+def _list(nodes: t.Iterable[int]) -> str:
+    return ", ".join(map(str, nodes))
+
+
+def entry(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
+    """The module's Entry."""
+    return assess(observe(params["root_dir"]), params["pods"])
