@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shutil
@@ -41,6 +42,7 @@ START_LIMIT = 120.0  # seconds until readyz; 5 to 10 are usual
 USERS = ("admin", "viewer", "tainter", "nobody")
 
 
+@functools.cache
 def binary(name: str) -> str:
     """The path of a program: from $GPUFLEET_KUBE_BIN, else what the test bed built, which is built now if it was not yet."""
     given = Path(os.environ.get("GPUFLEET_KUBE_BIN", "")) / name
@@ -188,6 +190,14 @@ class KubeApi:
         """Runs kubectl as admin; returns its output. Raises CalledProcessError."""
         command = [binary("kubectl"), f"--kubeconfig={self.kubeconfig}", *arguments]
         return subprocess.run(command, check=True, input=stdin, stdout=subprocess.PIPE, text=True).stdout
+
+    def cpu_seconds(self) -> float:
+        """What the servers have used so far."""
+        ticks = 0
+        for process in self._processes:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])  # utime and stime, fields 14 and 15 of proc(5)
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def environment(self) -> dict[str, str]:
         """This process's environment with the variables that point kubectl and Ansible at this server."""

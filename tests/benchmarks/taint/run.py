@@ -23,6 +23,7 @@ import http.client
 import json
 import os
 import platform
+import resource
 import ssl
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ import threading
 import time
 import typing as t
 import zipfile
+from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
@@ -44,6 +46,13 @@ GOAL = 0.5  # ours / kubectl
 WORKERS = 16
 LABEL = "bench=taint"
 KEY = "bench.example.com/run"
+TITLES = {
+    "ours": "node_taint (this collection)",
+    "kubectl": "kubectl taint nodes -l",
+    "bare": f"bare loop of patches, {WORKERS} threads",
+    "empty": "(ansible-playbook that does nothing)",
+    "k8s_taint": "kubernetes.core.k8s_taint in a loop *",
+}
 
 
 def node(index: int) -> dict[str, t.Any]:
@@ -141,6 +150,8 @@ def kubernetes_core() -> Path:
 
 
 class Bench:
+    """The contenders, each a method that returns the seconds it took."""
+
     def __init__(self, api: KubeApi, count: int, sample: int) -> None:
         self.api, self.count, self.sample = api, count, sample
         self.address, self.ca = api.server.removeprefix("https://"), str(api.ca)
@@ -165,6 +176,11 @@ class Bench:
         path.write_text(json.dumps([play]))
         return self.timed(["ansible-playbook", "-i", "localhost,", str(path)])
 
+    def cpu_seconds(self) -> float:
+        """Of all contenders so far and of the servers."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime + self.api.cpu_seconds()
+
     def taint(self) -> dict[str, str]:
         return {"key": KEY, "value": f"v{self.value}", "effect": "NoSchedule"}
 
@@ -177,6 +193,9 @@ class Bench:
 
     def bare(self) -> float:
         return self.timed([sys.executable, str(HERE), "--bare", self.address, self.ca, f"v{self.value}", str(self.count)])
+
+    def empty(self) -> float:
+        return self.playbook({"ansible.builtin.debug": {"msg": "nothing"}})
 
     def k8s_taint(self) -> float:
         """Seconds for all nodes: the slope between a loop over one node and over the sample."""
@@ -198,24 +217,33 @@ def say(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-def measure(bench: Bench, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of each contender in each round: with all nodes to change, and again with nothing to change."""
-    changing: dict[str, list[float]] = {}
-    unchanged: dict[str, list[float]] = {}
+@dataclass
+class Times:
+    """Seconds of one contender in each round: with all nodes to change (and the CPU's, servers included), with none."""
+
+    changing: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    unchanged: list[float] = field(default_factory=list)
+
+
+def measure(bench: Bench, rounds: int) -> dict[str, Times]:
+    times = {name: Times() for name in TITLES}
     for number in range(rounds):
-        for contender in (bench.ours, bench.kubectl, bench.bare, bench.k8s_taint):
-            name = contender.__name__
-            if contender == bench.k8s_taint and number:
+        for name, its in times.items():
+            if name == "k8s_taint" and number:
                 continue
             bench.value += 1
-            changing.setdefault(name, []).append(contender())
-            bench.check(name, bench.sample if contender == bench.k8s_taint else bench.count)
-            text = f"round {number + 1}: {name} {changing[name][-1]:.1f} s"
-            if contender != bench.bare:
-                unchanged.setdefault(name, []).append(contender())
-                text += f", unchanged {unchanged[name][-1]:.1f} s"
+            contender, before = getattr(bench, name), bench.cpu_seconds()
+            its.changing.append(contender())
+            its.cpu.append(bench.cpu_seconds() - before)
+            if name != "empty":
+                bench.check(name, bench.sample if name == "k8s_taint" else bench.count)
+            text = f"round {number + 1}: {name} {its.changing[-1]:.1f} s"
+            if name not in ("bare", "empty"):
+                its.unchanged.append(contender())
+                text += f", unchanged {its.unchanged[-1]:.1f} s"
             say(text)
-    return changing, unchanged
+    return times
 
 
 def main() -> int:
@@ -234,29 +262,24 @@ def main() -> int:
         bench = Bench(api, given.nodes, given.sample)
         say(f"making {given.nodes} nodes")
         bench.make_nodes()
-        changing, unchanged = measure(bench, given.rounds)
+        times = measure(bench, given.rounds)
 
-    ours = statistics.median(changing["ours"])
-    names = {
-        "ours": "node_taint (this collection)",
-        "kubectl": "kubectl taint nodes -l",
-        "bare": f"bare loop of patches, {WORKERS} threads",
-        "k8s_taint": "kubernetes.core.k8s_taint in a loop *",
-    }
+    median = {name: statistics.median(its.changing) for name, its in times.items()}
+    ours = median["ours"]
     print(f"\n{given.nodes} nodes, median of {given.rounds} rounds, whole processes on Python {platform.python_version()};")
     print(f"kube-apiserver and etcd share their {os.cpu_count()} CPUs; load at the end {os.getloadavg()[0]:.1f}\n")
-    print(f"{'':<40} {'all change':>12} {'unchanged':>12} {'x ours':>8}")
-    for name, title in names.items():
-        seconds, idle = statistics.median(changing[name]), unchanged.get(name)
-        print(f"{title:<40} {seconds:>10.2f} s {f'{statistics.median(idle):.2f} s' if idle else '-':>12} {seconds / ours:>8.2f}")
+    print(f"{'seconds':<42} {'all change':>10} {'x ours':>8} {'CPU':>8} {'unchanged':>10}")
+    for name, its in times.items():
+        cpu = "-" if name == "k8s_taint" else f"{statistics.median(its.cpu):.2f}"
+        unchanged = f"{statistics.median(its.unchanged):.2f}" if its.unchanged else "-"
+        print(f"{TITLES[name]:<42} {median[name]:>10.2f} {median[name] / ours:>8.2f} {cpu:>8} {unchanged:>10}")
     print(f"* measured on {given.sample} nodes, once, and extrapolated to {given.nodes}\n")
 
-    median = {name: statistics.median(values) for name, values in changing.items()}
     goals = [
         ("k8s_taint loop / ours", median["k8s_taint"] / ours, ">=", 100.0),
         ("kubectl / ours", median["kubectl"] / ours, ">=", 2.0),
         ("ours / bare patches", ours / median["bare"], "<=", 1.5),
-        ("ours, unchanged, seconds", statistics.median(unchanged["ours"]), "<=", 1.5),
+        ("ours, unchanged, seconds", statistics.median(times["ours"].unchanged), "<=", 1.5),
     ]
     for what, value, sign, goal in goals:
         met = value >= goal if sign == ">=" else value <= goal
