@@ -1,0 +1,151 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reading a host: a real tree of files, and a kubectl that answers as the real one does."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
+
+UTC = datetime.timezone.utc
+KUBECONFIG = """apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: ENCODED
+    server: https://10.0.0.1:6443
+  name: kubernetes
+users:
+- name: default-auth
+  user:
+    client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem
+"""
+
+
+@pytest.fixture
+def pem(make_pem):
+    return make_pem(datetime.datetime(2030, 1, 1, tzinfo=UTC))
+
+
+def encoded(pem):
+    return base64.b64encode(pem.encode()).decode()
+
+
+@pytest.fixture
+def kubeconfig(pem):
+    return KUBECONFIG.replace("ENCODED", encoded(pem))
+
+
+def embedding(kubeconfig, pem):
+    """With the client certificate in the file, as kubeadm writes it first."""
+    return kubeconfig.replace(
+        "client-certificate: /var/lib/kubelet/pki/kubelet-client-current.pem", f"client-certificate-data: {encoded(pem)}"
+    )
+
+
+@pytest.fixture
+def host(tmp_path):
+    """`write(path, text)` and `kubectl(script)` make the host; `look()` is what is observed."""
+
+    class Made:
+        def write(self, path, text=""):
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+
+        def program(self, name, script):
+            self.write(f"bin/{name}", f"#!/bin/sh\n{script}\n")
+            (tmp_path / "bin" / name).chmod(0o755)
+
+        def look(self, leftovers=False):
+            return Host(str(tmp_path / "bin"), str(tmp_path)).observe("n", leftovers)
+
+    return Made()
+
+
+def test_a_bare_host(host):
+    found = host.look()
+    assert (found.version, found.traces, found.kubeconfig, found.etcd_data, found.api.node) == ("", frozenset(), None, "", None)
+
+
+def test_a_worker(host, kubeconfig, pem):
+    host.write("etc/kubernetes/kubelet.conf", kubeconfig)
+    host.write("etc/kubernetes/pki/ca.crt", pem)
+    host.write("var/lib/kubelet/pki/kubelet-client-current.pem", pem)
+    host.program("kubelet", "echo Kubernetes v1.36.3")
+    host.program("kubectl", """echo '{"metadata": {"name": "n"}}'""")
+    found = host.look()
+    assert found.version == "1.36.3"
+    assert found.kubeconfig.server == "https://10.0.0.1:6443"
+    assert found.kubeconfig.finalised
+    assert found.api.node == {"metadata": {"name": "n"}}
+    assert sorted(found.certificates) == ["/etc/kubernetes/pki/ca.crt", "/var/lib/kubelet/pki/kubelet-client-current.pem"]
+    assert found.certificates["/etc/kubernetes/pki/ca.crt"] == "2030-01-01T00:00:00+00:00"
+
+
+def test_a_kubeconfig_that_was_cut_off_is_none(host, kubeconfig):
+    for length in (0, 40, len(kubeconfig) // 2):
+        host.write("etc/kubernetes/kubelet.conf", kubeconfig[:length])
+        assert host.look().kubeconfig is None
+
+
+@pytest.mark.parametrize(
+    ("says", "error", "forbidden"),
+    [
+        ('Error from server (NotFound): nodes "n" not found', "", False),
+        ("error: You must be logged in to the server (Unauthorized)", "Unauthorized", True),
+        ("Unable to connect to the server: x509: certificate signed by unknown authority", "x509", True),
+        ("The connection to the server 10.0.0.1:6443 was refused", "refused", False),
+    ],
+)
+def test_what_the_api_says(host, kubeconfig, says, error, forbidden):
+    host.write("etc/kubernetes/kubelet.conf", kubeconfig)
+    host.program("kubectl", f"echo '{says}' >&2; exit 1")
+    api = host.look().api
+    assert api.node is None
+    assert error in api.error
+    assert bool(api.error) == bool(error)
+    assert api.forbidden == forbidden
+
+
+def test_a_control_plane(host, kubeconfig, pem, make_pem):
+    not_after = datetime.datetime(2028, 2, 3, tzinfo=UTC)
+    host.write("etc/kubernetes/kubelet.conf", embedding(kubeconfig, pem))
+    host.write("etc/kubernetes/admin.conf", embedding(kubeconfig, make_pem(not_after)))
+    host.write("etc/kubernetes/manifests/etcd.yaml", "    - --data-dir=/data/etcd\n")
+    host.write("data/etcd/member/snap")
+    items = [
+        {"kind": "ConfigMap", "metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": "networking: {}\n"}},
+        {"kind": "ConfigMap", "metadata": {"name": "kubelet-config"}, "data": {}},
+        {"kind": "Deployment", "metadata": {"name": "coredns"}},
+        {"kind": "DaemonSet", "metadata": {"name": "kube-proxy"}},
+    ]
+    host.write("objects.json", json.dumps({"items": items}))
+    host.program(
+        "kubectl",
+        """case "$*" in
+        *admin.conf*get\\ node*) echo '{"metadata": {"name": "n"}}' ;;
+        *admin.conf*kube-system*) cat "$(dirname "$0")/../objects.json" ;;
+        *admin.conf*kube-public*) echo configmap/cluster-info ;;
+        *) echo "not with $*" >&2; exit 1 ;;
+        esac""",
+    )
+    found = host.look()
+    assert not found.kubeconfig.finalised
+    assert found.etcd_data == "/data/etcd"
+    assert found.api.error == ""
+    assert found.api.objects == frozenset([*CLUSTER_OBJECTS, *ADDONS.values()])
+    assert found.api.cluster_configuration == "networking: {}\n"
+    assert found.certificates["/etc/kubernetes/admin.conf"] == not_after.isoformat()
+
+
+def test_leftovers_are_looked_for_on_request_only(host):
+    host.write("etc/cni/net.d/10-flannel.conflist")
+    host.write("sys/class/net/cni0/address")
+    assert host.look().leftovers == ()
+    found = host.look(leftovers=True).leftovers
+    assert "path /etc/cni/net.d/10-flannel.conflist" in found
+    assert "link cni0" in found
