@@ -140,8 +140,15 @@ waited:
   returned: success
   type: float
   sample: 12.5
+last_state:
+  description:
+    - What was wrong with the secret at the last look. V(absent), V(scheduled) for deletion, V(malformed), V(unusable) when
+      expired or of another cluster, or V(unreachable) when AWS throttled or did not answer.
+  returned: failure, after O(wait_timeout)
+  type: str
+  sample: unusable
 last_seen:
-  description: What was wrong with the secret at the last look.
+  description: The same in words; what was wrong with the secret at the last look.
   returned: failure, after O(wait_timeout)
   type: str
   sample: its token abcdef expired at 2026-11-23T08:00:00Z

@@ -54,18 +54,20 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]: 
     started, attempts, ceiling = time.monotonic(), 0, FIRST_PAUSE
     while True:
         attempts += 1
-        join, version, seen = _look(store)
+        look = _look(store)
+        state, seen, join = look.state, look.seen, look.join
         if join:
-            seen = fault(join, now(), min_life, cluster_id, wanted_hash)
+            state, seen = "unusable", fault(join, now(), min_life, cluster_id, wanted_hash)
             if not seen:
                 waited = round(time.monotonic() - started, 1)
-                facts = {"token_id": join.token_id, "expires": format_time(join.expires), "version_id": version}
+                facts = {"token_id": join.token_id, "expires": format_time(join.expires), "version_id": look.version}
                 return {"changed": False, "join": join.document(), "waited": waited, "secret_name": secret_name, **facts}
         left = params["wait_timeout"] - (time.monotonic() - started)
         if left <= 0:
             raise GpufleetError(
                 f"no usable join data in the secret {secret_name} in {client.region} after {params['wait_timeout']} s"
                 f" ({attempts} looks): {seen}. hyperpod_token, run where the cluster's API answers, puts it right",
+                last_state=state,
                 last_seen=seen,
                 attempts=attempts,
             )
@@ -73,16 +75,23 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]: 
         ceiling = min(LONGEST_PAUSE, ceiling * 1.5)
 
 
-def _look(store: SecretStore) -> tuple[JoinData | None, str | None, str]:
-    """(join data, its version, "") or (None, None, what is wrong). Raises AwsError for what waiting does not mend."""
+class Look(t.NamedTuple):
+    state: str  # of a secret without join data: absent, scheduled, malformed; unreachable: AWS did not answer
+    seen: str  # the same, as the end of a sentence
+    join: JoinData | None = None
+    version: str | None = None
+
+
+def _look(store: SecretStore) -> Look:
+    """Raises AwsError for what waiting does not mend."""
     try:
         stored = store.read_value()
     except AwsError as error:
         if error.code == "ResourceNotFoundException":
-            return None, None, "there is no such secret (yet)"
+            return Look("absent", "there is no such secret (yet)")
         if error.code == "InvalidRequestException":
-            return None, None, f"it cannot be read ({error.said})"
+            return Look("scheduled", f"it cannot be read ({error.said})")
         if error.passing:
-            return None, None, error.message
+            return Look("unreachable", error.message)
         raise
-    return stored.join, stored.version, stored.fault
+    return Look("malformed", stored.fault, stored.join, stored.version)

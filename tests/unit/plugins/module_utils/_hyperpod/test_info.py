@@ -53,20 +53,35 @@ def ask(**options: t.Any) -> dict[str, t.Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "state", "reason"),
     [
-        (None, "there is no such secret"),
-        ("hunter2", "it is not JSON"),
-        (join(-(10**8)).text(), "its token abcdef expired at"),
+        (None, "absent", "there is no such secret"),
+        ("hunter2", "malformed", "it is not JSON"),
+        (join(-(10**8)).text(), "unusable", "its token abcdef expired at"),
     ],
 )
-def test_what_was_seen_last_is_said(aws: t.Any, text: str | None, reason: str) -> None:
+def test_what_was_seen_last_is_said(aws: t.Any, text: str | None, state: str, reason: str) -> None:
     if text:
         aws.client().create_secret(Name="hyperpod-k8s-kb8v11zrrpvr", SecretString=text)
     with pytest.raises(GpufleetError, match=f"in us-west-2 after 0 s \\(1 looks\\): {reason}") as caught:
         ask()
     assert caught.value.facts["last_seen"].startswith(reason)
+    assert caught.value.facts["last_state"] == state
     assert "hunter2" not in caught.value.message and "0123456789abcdef" not in caught.value.message
+
+
+def test_an_aws_that_does_not_answer(aws: t.Any) -> None:
+    with pytest.raises(GpufleetError, match=r"http://127\.0\.0\.1:9 gave no usable answer") as caught:
+        ask(endpoint_url="http://127.0.0.1:9")
+    assert caught.value.facts["last_state"] == "unreachable"
+
+
+def test_a_secret_scheduled_for_deletion(aws: t.Any) -> None:
+    aws.client().create_secret(Name="hyperpod-k8s-kb8v11zrrpvr", SecretString="x")
+    aws.client().delete_secret(SecretId="hyperpod-k8s-kb8v11zrrpvr")
+    with pytest.raises(GpufleetError, match="it cannot be read") as caught:
+        ask()
+    assert caught.value.facts["last_state"] == "scheduled"
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "ExpiredTokenException", "DecryptionFailure"])
