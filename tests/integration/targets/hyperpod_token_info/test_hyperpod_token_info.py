@@ -23,6 +23,7 @@ ID, OTHER_ID, REGION = "kb8v11zrrpvr", "zz8v11zrrpvr", "us-gov-west-1"
 ARN = f"arn:aws-us-gov:sagemaker:{REGION}:{ACCOUNT}:cluster/{ID}"
 NAME = f"hyperpod-k8s-{ID}"
 SECRET = "0123456789abcdef"
+PAST = "2020-01-01T00:00:00Z"
 GOOD = {
     "schema_version": 1,
     "master_addr_port": "[fd00::1]:6443",
@@ -97,23 +98,13 @@ def test_what_a_worker_joins_with(aws: AwsApi, ask: Ask, flags: list[str], modul
     [
         ("hunter2", {}, ("malformed", "it is not JSON")),
         (json.dumps({**GOOD, "token": "hunter2"}), {}, ("malformed", "its token is not id.secret as kubeadm makes it")),
-        (
-            json.dumps({**GOOD, "expires": "2020-01-01T00:00:00Z"}),
-            {},
-            "unusable",
-            "its token abcdef expired at 2020-01-01T00:00:00Z",
-        ),
+        (json.dumps({**GOOD, "expires": PAST}), {}, ("unusable", f"its token abcdef expired at {PAST}")),
         (
             json.dumps({**GOOD, "cluster_id": OTHER_ID}),
             {},
             ("unusable", f"it is of the HyperPod cluster {OTHER_ID}, not of {ID}"),
         ),
-        (
-            json.dumps(GOOD),
-            {"ca_cert_hash": "b" * 64},
-            "unusable",
-            "it is of another Kubernetes cluster, with the certificate authority",
-        ),
+        (json.dumps(GOOD), {"ca_cert_hash": "b" * 64}, ("unusable", "it is of another Kubernetes cluster, with the certificate")),
         (None, {}, ("absent", "there is no such secret (yet)")),
     ],
     ids=["garbage", "no token", "expired", "another cluster", "another authority", "absent"],
