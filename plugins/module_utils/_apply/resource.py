@@ -93,7 +93,7 @@ class ApplyResource(Resource[Observed]):
         try:
             return self.kubectl.to_json(source, stdin=text)
         except KubectlError as error:
-            raise PlanError(f"{label} cannot be read: {error.message}") from error
+            raise PlanError(f"{label} cannot be read: {error.message}") from None
 
     def _inventory(self, refs: t.Sequence[Ref]) -> list[Object]:
         if not self.params["name"]:
@@ -129,7 +129,7 @@ class ApplyResource(Resource[Observed]):
             except KubectlError as error:
                 missing = set(re.findall(r'namespaces "(.+?)" not found', error.raw)) - later
                 if not (missing and self.check_mode):
-                    raise PlanError(f"the API server refuses the manifests: {error.message}") from error
+                    raise PlanError(f"the API server refuses the manifests: {error.message}") from None
                 warnings.append(f"there is no namespace {', '.join(sorted(missing))}; taken as: an earlier task would make it")
                 later |= missing
 
@@ -167,7 +167,7 @@ class ApplyResource(Resource[Observed]):
                 return
             except KubectlError as error:
                 if not error.passing or time.monotonic() > deadline:
-                    raise ApplyError(error.message) from error
+                    raise ApplyError(error.message) from None
                 time.sleep(1)  # a webhook's pod is starting; nothing says when
 
     def _delete(self, groups: t.Sequence[t.Sequence[Ref]]) -> None:
@@ -179,7 +179,7 @@ class ApplyResource(Resource[Observed]):
                 left = self._get([ref.manifest() for ref in group])[0]
                 raise ApplyError(
                     f"{error.message}; still there: " + "; ".join(f"{ref} {_why_there(obj)}" for ref, obj in left.items())
-                ) from error
+                ) from None
         if self.present:
             self.kubectl.apply(self.own, self.params["field_manager"], True)
 

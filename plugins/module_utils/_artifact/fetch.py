@@ -240,7 +240,7 @@ def _failure(error: BaseException, progress: bool = False) -> _Failure:  # noqa:
         return _Failure(f"the connection ended {reason.expected or 'some'} bytes early", again=True, progress=progress)
     if isinstance(reason, FileNotFoundError):
         return _Failure("no such file", again=False)
-    if isinstance(reason, ValueError):
+    if isinstance(reason, (ValueError, http.client.InvalidURL)):
         return _Failure(str(reason), again=False)
     return _Failure(f"{type(reason).__name__}: {reason}", again=True, progress=progress)
 

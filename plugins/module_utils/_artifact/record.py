@@ -10,10 +10,10 @@ whoever writes to a file changes its ctime. An archive's index is a fact about t
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
 import time
 import typing as t
 from pathlib import Path
@@ -82,15 +82,17 @@ class Record:
             return
         folder = Path(self.path).parent
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{Path(self.path).name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        temporary = folder / f".{Path(self.path).name}.new"  # one name, so that a killed run leaves no litter
+        with temporary.open("a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return  # another run is saving what it learnt; ours is found out again
+            file.truncate(0)
+            file.write(text)
+            file.flush()
+            temporary.chmod(0o644)
+            temporary.replace(self.path)
         self._saved = text
 
     def _dump(self) -> str:

@@ -46,6 +46,7 @@ class ArtifactResource(Resource[Observed]):
         self.before: dict[str, str] = {}  # path -> sum, of what was replaced
         self._parts: dict[str, str] = {}  # by sum
         self._uses: dict[str, int] = {}  # by sum: Download.uses that are still to come
+        self._paths: tuple[str, ...] = ()
         self._temporary: set[str] = set()
         self._emptied: list[tuple[str, str]] = []
 
@@ -75,6 +76,7 @@ class ArtifactResource(Resource[Observed]):
                 files = wanted_files(artifact, sha256, indices.get(sha256))
                 paths.update(dict.fromkeys([f.path for f in files] if files is not None else [artifact.dest]))
         states = dict(zip(paths, _in_parallel(self._look, list(paths))))
+        self._paths = tuple(paths)
         return Observed(
             sums,
             indices,
@@ -247,11 +249,14 @@ class ArtifactResource(Resource[Observed]):
         """Removes temporary files; parts of downloads stay after a failure, to be continued. Returns warnings."""
         if done:
             self._temporary.update(self._parts.values())
+            for path in self._paths:
+                self._aside(path)  # also one that a run killed just before this line left
         for path in self._temporary:
-            Path(path).unlink(missing_ok=True)
+            if os.path.lexists(path):
+                Path(path).unlink(missing_ok=True)
         for path, root in self._emptied if done else ():
             _remove_empty_folders(Path(path).parent, Path(root))
-        if done:
+        if self._parts and done:
             self._sweep()
         try:
             self.record.save()

@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import typing as t
 from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -20,8 +23,28 @@ def read_so_far() -> int:
     return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
 
 
-spec = dict(SPEC)
-validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(json.load(sys.stdin))
+# $KILL_AT: die before that file operation (each of these is one system call, so there is no half of it).
+moments = 0
+
+
+def deadly(operation: t.Callable[..., t.Any]) -> t.Callable[..., t.Any]:
+    def counted(*args: t.Any, **kwargs: t.Any) -> t.Any:
+        global moments  # noqa: PLW0603
+        moments += 1
+        if moments == int(os.environ["KILL_AT"]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return operation(*args, **kwargs)
+
+    return counted
+
+
+if "KILL_AT" in os.environ:
+    for owner, names in ((os, ["link", "chown"]), (Path, ["replace", "unlink", "chmod", "rmdir", "mkdir"])):
+        for name in names:
+            setattr(owner, name, deadly(getattr(owner, name)))
+
+rules = {key: value for key, value in SPEC.items() if key != "argument_spec"}
+validated = ArgumentSpecValidator(SPEC["argument_spec"], **rules).validate(json.load(sys.stdin))
 before = read_so_far()
 try:
     result = {"failed": bool(validated.error_messages), "msg": "; ".join(validated.error_messages)}

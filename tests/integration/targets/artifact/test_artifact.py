@@ -21,6 +21,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.args import SPEC
+from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import entry
 from fault_server import Fault, FaultServer
 
 CHILD = Path(__file__).with_name("child.py")
@@ -60,10 +63,11 @@ def server() -> t.Iterator[FaultServer]:
 
 Options = dict[str, t.Any]
 Run = t.Callable[..., dict[str, t.Any]]
+Start = t.Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> t.Callable[..., subprocess.Popen[str]]:
+def start(tmp_path: Path) -> Start:
     """Starts the entry with these artifacts and options."""
 
     def start(
@@ -87,7 +91,7 @@ def start(tmp_path: Path) -> t.Callable[..., subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def run(start: t.Callable[..., subprocess.Popen[str]]) -> Run:
+def run(start: Start) -> Run:
     def run(*artifacts: Options, **options: t.Any) -> dict[str, t.Any]:
         process = start(*artifacts, **options)
         assert process.stdout
@@ -374,9 +378,7 @@ def test_checksum_file_without_the_file(run: Run, server: FaultServer, plain: Op
 # the network ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_killed_download_is_continued(
-    start: t.Callable[..., subprocess.Popen[str]], run: Run, server: FaultServer, plain: Options
-) -> None:
+def test_a_killed_download_is_continued(start: Start, run: Run, server: FaultServer, plain: Options) -> None:
     Path(plain["dest"]).parent.mkdir()
     Path(plain["dest"]).write_text("old")
     server.faults["/up/plain"] = [Fault(cut=2 * MIB, stall=True)]
@@ -395,6 +397,44 @@ def test_a_killed_download_is_continued(
     assert result["artifacts"][0]["bytes"] == MIB
     assert Path(plain["dest"]).read_bytes() == PLAIN
     assert not leftovers(Path(plain["dest"]).parent)
+
+
+def here(*artifacts: Options, record: str) -> dict[str, t.Any]:
+    """The entry in this process, for a test with many runs."""
+    rules = {key: value for key, value in SPEC.items() if key != "argument_spec"}
+    validated = ArgumentSpecValidator(SPEC["argument_spec"], **rules).validate({"artifacts": list(artifacts), "record": record})
+    assert not validated.error_messages
+    return entry(validated.validated_parameters, False)
+
+
+def test_killed_before_any_file_operation_the_next_run_converges(start: Start, server: FaultServer, tmp_path: Path) -> None:
+    new = {"bin/tool": b"#!new", "share/doc.txt": b"new words"}
+    server.files["/new.tgz"] = tgz(new, executable={"bin/tool"})
+    old_tree = {"url": f"{server.url}/up/tree.tgz", "checksum": sha(TREE), "extract": ["bin/tool", "share"]}
+    new_tree = {"url": f"{server.url}/new.tgz", "checksum": sha(server.files["/new.tgz"]), "extract": ["*"]}
+    plain = {"url": f"{server.url}/up/plain", "checksum": sha(PLAIN)}
+    kill_at, finished = 0, False
+    while not finished:
+        kill_at += 1
+        out = tmp_path / str(kill_at)
+        record = str(out / "record.json")
+        here({**old_tree, "dest": str(out / "tree")}, record=record)
+        wished = [
+            {**new_tree, "dest": str(out / "tree")},
+            {**plain, "dest": str(out / "a/plain")},
+            {**plain, "dest": str(out / "b/plain")},
+        ]
+        killed = start(*wished, record=record, env={"KILL_AT": str(kill_at)})
+        finished = killed.wait() == 0
+        assert finished or killed.returncode == -signal.SIGKILL
+        assert (out / "tree/bin/tool").read_bytes() in (b"#!tool", b"#!new"), "neither old nor new"
+        if not finished:
+            here(*wished, record=record)
+        assert not here(*wished, record=record)["changed"]
+        files = {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "record.json"}
+        assert files == {"tree/bin/tool": b"#!new", "tree/share/doc.txt": b"new words", "a/plain": PLAIN, "b/plain": PLAIN}
+        assert (out / "tree/bin/tool").stat().st_mode & 0o777 == 0o755
+    assert kill_at > 15, "the sweep did not reach the clean-up"
 
 
 @pytest.mark.parametrize(
@@ -430,6 +470,9 @@ def test_leftovers_of_killed_runs_are_swept(run: Run, plain: Options) -> None:
         (folder / name).write_text("left")
     (folder / ".keep").write_text("somebody's")
     run(plain)
+    assert leftovers(folder) == [str(folder / ".keep")]
+    (folder / ".plain.0000000000000000.old").write_text("left by a run that was killed when all was done")
+    assert not run(plain)["changed"]
     assert leftovers(folder) == [str(folder / ".keep")]
 
 
@@ -508,7 +551,7 @@ def test_proxy(run: Run, server: FaultServer, plain: Options) -> None:
     assert [request.path for request in server.requests] == ["http://upstream.invalid/x"]
 
 
-def test_two_runs_at_once(start: t.Callable[..., subprocess.Popen[str]], run: Run, server: FaultServer, plain: Options) -> None:
+def test_two_runs_at_once(start: Start, run: Run, server: FaultServer, plain: Options) -> None:
     server.faults["/up/plain"] = [Fault(cut=MIB, stall=True)]
     first = start(plain)
     assert server.stalled.wait(60)

@@ -20,8 +20,8 @@ def read_so_far() -> int:
     return int(Path("/proc/self/io").read_text().split("rchar: ")[1].split()[0])
 
 
-spec = dict(SPEC)
-validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(json.load(sys.stdin))
+rules = {key: value for key, value in SPEC.items() if key != "argument_spec"}
+validated = ArgumentSpecValidator(SPEC["argument_spec"], **rules).validate(json.load(sys.stdin))
 before = read_so_far()
 try:
     result = {"failed": bool(validated.error_messages), "msg": "; ".join(validated.error_messages)}

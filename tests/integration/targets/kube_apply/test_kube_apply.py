@@ -37,9 +37,9 @@ def api() -> t.Iterator[KubeApi]:
 
 
 def validated(api: KubeApi, **options: t.Any) -> dict[str, t.Any]:
-    spec = dict(SPEC)
+    rules = {key: value for key, value in SPEC.items() if key != "argument_spec"}
     given = {"kubeconfig": str(api.kubeconfig), "kubectl": binary("kubectl"), "wait_timeout": 20, **options}
-    result = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(given)
+    result = ArgumentSpecValidator(SPEC["argument_spec"], **rules).validate(given)
     assert not result.error_messages, result.error_messages
     return t.cast(dict[str, t.Any], result.validated_parameters)
 

@@ -45,7 +45,7 @@ def pauses_of(server: FaultServer, faults: list[Fault], retries: int) -> tuple[l
 
 
 def test_pauses_grow_and_are_random(server: FaultServer) -> None:
-    runs = [pauses_of(server, [Fault(status=502)] * 4, 4) for _ in range(5)]
+    runs = [pauses_of(server, [Fault(status=502)] * 4, 4) for _run in range(5)]
     for pauses, result in runs:
         assert result == "content"
         assert len(pauses) == 4
