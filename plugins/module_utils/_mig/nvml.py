@@ -84,15 +84,33 @@ class Nvml:
         self.nvml: types.ModuleType = pynvml
         #: The call in progress, for whoever waits on a driver that does not answer.
         self.calling = ""
+        self.initialised = False
 
     def __enter__(self) -> Nvml:
-        self._call("nvmlInit")
+        self._open()
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._call("nvmlShutdown")
+        # The work is done and told by now; the process ends, and with it what NVML holds.
+        with contextlib.suppress(NvmlError):
+            self._close()
+
+    def _open(self) -> None:
+        self._raw("nvmlInit")
+        self.initialised = True
+
+    def _close(self) -> None:
+        if self.initialised:
+            self.initialised = False
+            self._raw("nvmlShutdown")
 
     def _call(self, name: str, *arguments: t.Any, of: str = "") -> t.Any:
+        """One NVML call. Initialises again if that failed after a reset: what follows may be putting things back."""
+        if not self.initialised:
+            self._open()
+        return self._raw(name, *arguments, of=of)
+
+    def _raw(self, name: str, *arguments: t.Any, of: str = "") -> t.Any:
         function = getattr(self.nvml, name, None)
         if function is None:
             raise NvmlError(f"pynvml on this host has no {name}; update nvidia-ml-py to 12.535 or later")
@@ -293,14 +311,12 @@ class Nvml:
     def reset(self, bus_ids: t.Sequence[str]) -> None:
         """Resets these GPUs and no other. Raises ResetRefused where only a reboot helps, NvmlError otherwise."""
         command = ["nvidia-smi", "-r", "-i", ",".join(bus_ids)]
-        self._call("nvmlShutdown")
+        self._close()
         try:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
             output, failed = " ".join(done.stdout.split()), done.returncode != 0
         except (OSError, subprocess.TimeoutExpired) as error:
             output, failed = str(error), True
-        finally:
-            self._call("nvmlInit")
         if failed and "not supported" in output.lower():
             raise ResetRefused(f"{' '.join(command)}: {output}")
         if failed:

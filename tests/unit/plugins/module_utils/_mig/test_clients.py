@@ -29,6 +29,8 @@ def gpu(**more: t.Any) -> Gpu:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A host's files; /proc is written by the tests, with the links that the real one has for open devices."""
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
     (tmp_path / "proc/driver/nvidia-caps").mkdir(parents=True)
     minors = ["config 1", "monitor 2", "gpu0/gi2/access 30", "gpu0/gi2/ci0/access 31", "gpu0/gi2/ci1/access 32"]
     (tmp_path / "proc/driver/nvidia-caps/mig-minors").write_text("\n".join(minors) + "\n")
