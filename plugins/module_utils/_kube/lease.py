@@ -43,6 +43,11 @@ def held(
         lock.release()
 
 
+def forget(client: KubeClient, namespace: str, name: str, holder: str) -> None:
+    """Deletes the Lease that a killed run of `holder` left, so that others need not wait until it expires."""
+    _Lock(client, namespace, name, holder, DURATION).release()
+
+
 class _Lock:
     def __init__(self, client: KubeClient, namespace: str, name: str, holder: str, duration: int) -> None:
         self.client = client

@@ -18,6 +18,9 @@ from .schema import ROOT, Schema
 
 Config = t.Dict[str, t.Any]  # noqa: UP006  evaluated at run time on Python 3.8 syntax checkers too
 
+#: What a kubelet fills in from the machine it runs on, and how configz labels its answer since 1.36.
+COMPUTED = frozenset({"tlsCertFile", "tlsPrivateKeyFile", "apiVersion", "kind"})
+
 #: pkg/kubelet/eviction/defaults_linux.go; filled in when the configuration file names no thresholds.
 EVICTION_HARD = {
     "memory.available": "100Mi",

@@ -164,9 +164,9 @@ def _numbers(values: t.Iterable[int | bytes]) -> t.Iterator[int]:
 
 
 def _bytes(value: int | bytes) -> bytes:
-    if isinstance(value, int):
-        raise ValueError("a field of the kubelet's answer is a number where a message was expected")
-    return value
+    if isinstance(value, bytes):
+        return value
+    raise ValueError("a field of the kubelet's answer is a number where a message was expected")
 
 
 def _text(fields: Fields, number: int) -> str:

@@ -164,25 +164,26 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
     if "/" in params["name"] or not params["name"]:
         raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
+    lock = params["lock"]
     with _alone():
         resource = KubeletConfig(params)
         plan = resource.plan(resource.observe())
-        lock = params["lock"]
-        if check_mode or not plan.changed:
+        if check_mode:
             return plan.result()
-        if lock["enabled"] and not params["api_key"]:
+        if plan.changed and lock["enabled"] and not params["api_key"]:
             raise PlanError(
                 "the lock that keeps two runs from taking two nodes at once needs a token in api_key (a kubelet may not hold "
                 "such a lock); give one, or set lock.enabled: false where runs are serial anyway. Nothing was changed."
             )
         holder = resource.host.node_name(resource.found)
-        locked = (
-            lease.held(resource.client(token=True), lock["namespace"], lock["name"], holder=holder, timeout=lock["timeout"])
-            if lock["enabled"]
-            else nullcontext()
-        )
+        where = (resource.client(token=True), lock["namespace"], lock["name"])
+        locked = lock["enabled"] and bool(params["api_key"])
+        if not plan.changed:
+            if locked:
+                lease.forget(*where, holder)
+            return plan.result()
         try:
-            with locked:
+            with lease.held(*where, holder=holder, timeout=lock["timeout"]) if locked else nullcontext():
                 return run(resource, check_mode=False)
         except GpufleetError as error:
             error.facts["seconds"] = resource.seconds

@@ -236,6 +236,10 @@ def _parsed(parse: t.Callable[[str], t.Any], text: str, path: str, least: int) -
         yield f"{path}: {error}"
 
 
+def _amount(stream: t.Mapping[str, t.Any]) -> int:
+    return int(quantity.quantity(str(stream.get("infoBufferSize", "0"))))
+
+
 def _together(case: Case) -> t.Iterator[str]:
     low, high = case.config.get("imageGCLowThresholdPercent", 80), case.config.get("imageGCHighThresholdPercent", 85)
     if low >= high:
@@ -251,6 +255,12 @@ def _together(case: Case) -> t.Iterator[str]:
         yield f"containerLogMonitorInterval is {case.text('containerLogMonitorInterval')}; it must be at least 3s"
     if "cpuCFSQuotaPeriod" in case.config and not 0.001 <= case.seconds("cpuCFSQuotaPeriod") <= 1:
         yield f"cpuCFSQuotaPeriod is {case.text('cpuCFSQuotaPeriod')}; it must be 1ms to 1s"
+    streams = case.map("logging").get("options") or {}
+    split = [
+        name for name, its in streams.items() if its and not case.schema.is_zero("", {**its, "infoBufferSize": _amount(its)})
+    ]
+    if split and not case.schema.gate("LoggingAlphaOptions", {"featureGates": case.map("featureGates")}):
+        yield f"logging.options.{split[0]} needs the feature gate LoggingAlphaOptions"
     if case.text("systemCgroups") and not case.text("cgroupRoot"):
         yield "systemCgroups needs cgroupRoot"
     if not case.config.get("cgroupsPerQOS", True) and set(case.config.get("enforceNodeAllocatable") or []) - {"none"}:
