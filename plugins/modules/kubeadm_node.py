@@ -109,7 +109,7 @@ control_plane:
   type: bool
   returned: always
 node:
-  description: Labels, pod CIDRs, provider ID and readiness of the Node; empty if there is none.
+  description: Name, labels, pod CIDRs, provider ID and readiness of the Node; empty if there is none.
   type: dict
   returned: always
 cluster_configuration:

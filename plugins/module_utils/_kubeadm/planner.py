@@ -88,6 +88,7 @@ def facts(observed: Observed) -> dict[str, t.Any]:
         "ca_cert_hash": config.ca_cert_hash if config else "",
         "control_plane": observed.has("kubelet.conf", "admin.conf"),
         "node": {
+            "name": node.get("metadata", {}).get("name", ""),
             "labels": node.get("metadata", {}).get("labels", {}),
             "pod_cidrs": node.get("spec", {}).get("podCIDRs", []),
             "provider_id": node.get("spec", {}).get("providerID", ""),

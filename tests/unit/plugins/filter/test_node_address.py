@@ -47,5 +47,5 @@ def test_what_the_host_does_not_have(wish):
 def test_an_interface_without_an_address_and_a_host_without_a_route():
     with pytest.raises(AnsibleFilterError, match="interface 'empty0', which has no address"):
         node_address(FACTS, "empty0")
-    with pytest.raises(AnsibleFilterError, match="no default route.*set kubeadm_node_ip"):
+    with pytest.raises(AnsibleFilterError, match=r"no default route.*set kubeadm_node_ip"):
         node_address({}, "")

@@ -1,0 +1,75 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kills site runs in the middle, and lets one run to its end: python3 kill.py BED SITE COMMAND...
+
+Each run is killed (-9, with all its processes here) a moment after a task has begun; for some, the kubeadm on the nodes
+dies with it. Whatever that leaves, the last run must bring the site to its end, and the run after that find nothing to do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+#: (the task, seconds after its beginning, whether kubeadm on the nodes is killed too)
+MOMENTS = (
+    ("All files at once", 0.5, False),
+    ("Write the configuration and the units", 0.3, False),
+    ("Describe the kubelet to systemd", 0.3, False),
+    ("Begin the cluster", 1.5, True),  # among certificates and kubeconfigs
+    ("Begin the cluster", 4.0, True),  # static pods are starting
+    ("Begin the cluster", 3.0, False),  # kubeadm goes on alone; the next run waits for it
+    ("Apply it, with the cluster's ranges", 0.7, False),
+    ("Make sure that workers can join", 0.3, False),
+    ("Join the cluster", 1.0, True),  # before TLS bootstrap
+    ("Join the cluster", 2.5, False),
+)
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+def run_until(command: list[str], task: str, delay: float) -> str:
+    """Starts the run and kills it; returns what it had said. A run in which the task has nothing to do just ends."""
+    said = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("TASK [") and task in line:
+                time.sleep(delay)  # the moment within the task is the point
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+        process.stdout.read()
+    return "".join(said)
+
+
+def main() -> int:
+    bed, site, *command = sys.argv[1:]
+    for task, delay, on_nodes in MOMENTS:
+        said = run_until(command, task, delay)
+        if "FAILED! =>" in said or "fatal:" in said:
+            sys.stderr.write(said[-4000:])
+            return 1
+        if on_nodes:
+            for number in range(3):
+                subprocess.run([bed, "ssh", site, str(number), "pkill", "-KILL", "-x", "kubeadm"], check=False)
+        say(f"killed {delay} s after: {task}{' (and kubeadm)' if on_nodes else ''}")
+    for attempt, pattern in (("to the end", r"failed=[1-9]|unreachable=[1-9]"), ("again", r"(failed|unreachable|changed)=[1-9]")):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if done.returncode or re.search(pattern, done.stdout):
+            sys.stderr.write(done.stdout[-6000:])
+            return 1
+        say(f"ran {attempt}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

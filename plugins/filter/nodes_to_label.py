@@ -1,0 +1,60 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nodes whose labels are not as the inventory wishes."""
+
+from __future__ import annotations
+
+import typing as t
+
+DOCUMENTATION = r"""
+name: nodes_to_label
+short_description: Finds nodes whose labels are not as wished
+version_added: 0.1.0
+author:
+  - The gpufleet.k8s authors
+description:
+  - Compares the wished labels of hosts with those that M(gpufleet.k8s.kubeadm_node) found last.
+positional: _input
+options:
+  _input:
+    description:
+      - Variables of hosts. C(kubeadm_node_labels), or the labels in C(gpufleet_node), are the wish.
+      - C(kubeadm__joined), C(kubeadm__init) and C(kubeadm__found) are what was found, the latest first.
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Nodes to label
+  ansible.builtin.debug:
+    msg: "{{ ansible_play_hosts | map('extract', hostvars) | gpufleet.k8s.nodes_to_label }}"
+"""
+
+RETURN = r"""
+_value:
+  description: Manifests of the nodes that need a change, with all labels that are wished of them.
+  type: list
+  elements: dict
+"""
+
+
+def nodes_to_label(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """Hosts that are no nodes, or without a wish, are left alone. Pure."""
+    manifests = []
+    for host in hosts:
+        wish = host.get("kubeadm_node_labels") or host.get("gpufleet_node", {}).get("labels", {})
+        found = (host.get(name, {}).get("node") for name in ("kubeadm__joined", "kubeadm__init", "kubeadm__found"))
+        node: t.Mapping[str, t.Any] = next((node for node in found if node), {})
+        if node and any(node["labels"].get(key) != str(value) for key, value in wish.items()):
+            labels = {key: str(value) for key, value in wish.items()}
+            manifests.append({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node["name"], "labels": labels}})
+    return manifests
+
+
+class FilterModule:
+    """What ansible-core loads."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"nodes_to_label": nodes_to_label}
