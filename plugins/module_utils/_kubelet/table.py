@@ -19,11 +19,13 @@ RELEASES = (
     "1.29.6",
     "1.30.14",
     "1.31.0",
+    "1.32.2",
+    "1.33.13",
     "1.36.3",
 )
 
 FIELDS = """\
-CrashLoopBackOffConfig.maxContainerRestartPeriod 36:?duration
+CrashLoopBackOffConfig.maxContainerRestartPeriod 32:?duration
 FormatOptions.json JSONOptions
 FormatOptions.text 30:TextOptions
 JSONOptions.infoBufferSize quantity
@@ -56,7 +58,7 @@ KubeletConfiguration.cpuCFSQuotaPeriod ?duration
 KubeletConfiguration.cpuManagerPolicy string
 KubeletConfiguration.cpuManagerPolicyOptions {}string
 KubeletConfiguration.cpuManagerReconcilePeriod duration
-KubeletConfiguration.crashLoopBackOff 36:CrashLoopBackOffConfig
+KubeletConfiguration.crashLoopBackOff 32:CrashLoopBackOffConfig
 KubeletConfiguration.enableContentionProfiling bool
 KubeletConfiguration.enableControllerAttachDetach ?bool
 KubeletConfiguration.enableDebugFlagsHandler ?bool
@@ -86,7 +88,7 @@ KubeletConfiguration.imageGCHighThresholdPercent ?int32
 KubeletConfiguration.imageGCLowThresholdPercent ?int32
 KubeletConfiguration.imageMaximumGCAge 29:duration
 KubeletConfiguration.imageMinimumGCAge duration
-KubeletConfiguration.imagePullCredentialsVerificationPolicy 36:string
+KubeletConfiguration.imagePullCredentialsVerificationPolicy 33:string
 KubeletConfiguration.imageServiceEndpoint string
 KubeletConfiguration.iptablesDropBit ?int32
 KubeletConfiguration.iptablesMasqueradeBit ?int32
@@ -107,7 +109,7 @@ KubeletConfiguration.memoryManagerPolicy string
 KubeletConfiguration.memoryReservationPolicy 36:string
 KubeletConfiguration.memorySwap MemorySwapConfiguration
 KubeletConfiguration.memoryThrottlingFactor ?float64
-KubeletConfiguration.mergeDefaultEvictionSettings 36:?bool
+KubeletConfiguration.mergeDefaultEvictionSettings 33:?bool
 KubeletConfiguration.nodeLeaseDurationSeconds int32
 KubeletConfiguration.nodeStatusMaxImages ?int32
 KubeletConfiguration.nodeStatusReportFrequency duration
@@ -118,7 +120,7 @@ KubeletConfiguration.podLogsDir 30:string
 KubeletConfiguration.podPidsLimit ?int64
 KubeletConfiguration.podsPerCore int32
 KubeletConfiguration.port int32
-KubeletConfiguration.preloadedImagesVerificationAllowlist 36:[]string
+KubeletConfiguration.preloadedImagesVerificationAllowlist 33:[]string
 KubeletConfiguration.protectKernelDefaults bool
 KubeletConfiguration.providerID string
 KubeletConfiguration.qosReserved {}string
@@ -140,7 +142,7 @@ KubeletConfiguration.showHiddenMetricsForVersion string
 KubeletConfiguration.shutdownGracePeriod duration
 KubeletConfiguration.shutdownGracePeriodByPodPriority []ShutdownGracePeriodByPodPriority
 KubeletConfiguration.shutdownGracePeriodCriticalPods duration
-KubeletConfiguration.singleProcessOOMKill 36:?bool
+KubeletConfiguration.singleProcessOOMKill 32:?bool
 KubeletConfiguration.staticPodPath string
 KubeletConfiguration.staticPodURL string
 KubeletConfiguration.staticPodURLHeader {}[]string
@@ -158,7 +160,7 @@ KubeletConfiguration.topologyManagerPolicy string
 KubeletConfiguration.topologyManagerPolicyOptions {}string
 KubeletConfiguration.topologyManagerScope string
 KubeletConfiguration.tracing ?TracingConfiguration
-KubeletConfiguration.userNamespaces 36:?UserNamespaces
+KubeletConfiguration.userNamespaces 33:?UserNamespaces
 KubeletConfiguration.volumePluginDir string
 KubeletConfiguration.volumeStatsAggPeriod duration
 KubeletWebhookAuthentication.cacheTTL duration
@@ -184,7 +186,7 @@ TextOptions.infoBufferSize 30:quantity
 TextOptions.splitStream 30:bool
 TracingConfiguration.endpoint ?string
 TracingConfiguration.samplingRatePerMillion ?int32
-UserNamespaces.idsPerPod 36:?int64
+UserNamespaces.idsPerPod 33:?int64
 VModuleItem.filePattern string
 VModuleItem.verbosity uint32
 """
@@ -206,7 +208,7 @@ cpuCFSQuota true
 cpuCFSQuotaPeriod "100ms"
 cpuManagerPolicy "none"
 cpuManagerReconcilePeriod "10s"
-crashLoopBackOff 36:{"maxContainerRestartPeriod":"5m0s"}
+crashLoopBackOff 32:{} 36:{"maxContainerRestartPeriod":"5m0s"}
 enableControllerAttachDetach true
 enableDebugFlagsHandler true
 enableDebuggingHandlers true
@@ -242,7 +244,7 @@ memoryManagerPolicy "None"
 memoryReservationPolicy 36:"None"
 memorySwap {}
 memoryThrottlingFactor 0.9
-mergeDefaultEvictionSettings 36:false
+mergeDefaultEvictionSettings 33:false
 nodeLeaseDurationSeconds 40
 nodeStatusMaxImages 50
 nodeStatusReportFrequency "5m0s"
@@ -269,44 +271,44 @@ volumeStatsAggPeriod "1m0s"
 """
 
 GATES = """\
-APIListChunking b+ 29:G+ 36:-
+APIListChunking b+ 29:G+ 33:-
 APIPriorityAndFairness b+ 29:G+ 31:-
 APIResponseCompression b+
 APISelfSubjectReview G+ 30:-
 APIServerIdentity b+
 APIServerTracing b+ 36:G+
 APIServingWithRoutine 30:a
-AdmissionWebhookMatchConditions b+ 30:G+ 36:-
-AggregatedDiscoveryEndpoint b+ 30:G+ 36:-
-AggregatedDiscoveryRemoveBetaType 36:D+
+AdmissionWebhookMatchConditions b+ 30:G+ 33:-
+AggregatedDiscoveryEndpoint b+ 30:G+ 33:-
+AggregatedDiscoveryRemoveBetaType 33:d+ 36:D+
 AllAlpha a
 AllBeta b
 AllowDNSOnlyNodeCSR 31:d
 AllowInsecureKubeletCertificateSigningRequests 31:d
-AllowOverwriteTerminationGracePeriodSeconds 36:D
-AllowParsingUserUIDFromCertAuth 36:b+
+AllowOverwriteTerminationGracePeriodSeconds 32:d 36:D
+AllowParsingUserUIDFromCertAuth 33:b+
 AllowServiceExternalIPs 36:g+
-AllowServiceLBStatusOnNonLB 29:d 36:-
-AllowUnsafeMalformedObjectDeletion 36:a
-AnonymousAuthConfigurableEndpoints 31:a 36:G+
-AnyVolumeDataSource b+ 36:G+
-AppArmor b+ 31:G+ 36:-
-AppArmorFields 30:b+ 31:G+ 36:-
+AllowServiceLBStatusOnNonLB 29:d 32:D 36:-
+AllowUnsafeMalformedObjectDeletion 32:a
+AnonymousAuthConfigurableEndpoints 31:a 32:b+ 36:G+
+AnyVolumeDataSource b+ 33:G+
+AppArmor b+ 31:G+ 33:-
+AppArmorFields 30:b+ 31:G+ 33:-
 AtomicFIFO 36:b+
-AuthorizeNodeWithSelectors 31:a 36:G+
+AuthorizeNodeWithSelectors 31:a 32:b+ 36:G+
 AuthorizePodWebsocketUpgradeCreatePermission 36:b+
-AuthorizeWithSelectors 31:a 36:G+
-BtreeWatchCache 36:G+
-CBORServingAndStorage 36:a
-CPUManager G+ 36:-
+AuthorizeWithSelectors 31:a 32:b+ 36:G+
+BtreeWatchCache 32:b+ 33:G+
+CBORServingAndStorage 32:a
+CPUManager G+ 33:-
 CPUManagerPolicyAlphaOptions a
 CPUManagerPolicyBetaOptions b+
-CPUManagerPolicyOptions b+ 36:G+
+CPUManagerPolicyOptions b+ 33:G+
 CRDObservedGenerationTracking 36:b+
-CRDValidationRatcheting a 30:b+ 36:G+
+CRDValidationRatcheting a 30:b+ 33:G+
 CRIListStreaming 36:a
 CSIMigrationAzureFile G+ 30:-
-CSIMigrationPortworx b 31:b+ 36:-
+CSIMigrationPortworx b 31:b+ 33:G+ 36:-
 CSIMigrationRBD d 31:-
 CSIMigrationvSphere G+ 29:-
 CSINodeExpandSecret b+ 29:G+ 31:-
@@ -315,64 +317,64 @@ CSIVolumeHealth a
 ChangeContainerStatusOnKubeletRestart 36:d
 ClearingNominatedNodeNameAfterBinding 36:b+
 ClientsAllowCARotation 36:b+
-ClientsAllowCBOR 36:a
+ClientsAllowCBOR 32:a
 ClientsAllowTLSCacheGC 36:b+
-ClientsPreferCBOR 36:a
+ClientsPreferCBOR 32:a
 CloudControllerManagerWatchBasedRoutesReconciliation 36:a
 CloudControllerManagerWebhook a
-CloudDualStackNodeIPs a 29:b+ 30:G+ 36:-
-ClusterTrustBundle a 36:b
-ClusterTrustBundleProjection 29:a 36:b
-ComponentFlagz 36:b+
-ComponentSLIs b+ 36:-
-ComponentStatusz 36:b+
+CloudDualStackNodeIPs a 29:b+ 30:G+ 32:-
+ClusterTrustBundle a 33:b
+ClusterTrustBundleProjection 29:a 33:b
+ComponentFlagz 32:a 36:b+
+ComponentSLIs b+ 32:G+ 36:-
+ComponentStatusz 32:a 36:b+
 ConcurrentWatchObjectDecode 31:b
 ConsistentHTTPGetHandlers g+ 30:G+ 31:-
 ConsistentListFromCache a 31:b+ 36:G+
 ConstrainedImpersonation 36:b+
 ContainerCheckpoint a 30:b+
 ContainerRestartRules 36:b+
-ContainerStopSignals 36:a
+ContainerStopSignals 33:a
 ContextualLogging a 30:b+
 ControllerManagerReleaseLeaderElectionLockOnExit 36:a
-CoordinatedLeaderElection 31:a 36:b
+CoordinatedLeaderElection 31:a 33:b
 CronJobTimeZone G+ 29:-
-CronJobsScheduledAnnotation b+ 36:-
+CronJobsScheduledAnnotation b+ 32:G+ 36:-
 CrossNamespaceVolumeDataSource a
 CustomCPUCFSQuotaPeriod a 36:g+
-CustomResourceFieldSelectors 30:a 31:b+ 36:G+
+CustomResourceFieldSelectors 30:a 31:b+ 32:G+
 CustomResourceValidationExpressions b+ 29:G+ 31:-
-DRAAdminAccess 36:G+
+DRAAdminAccess 32:a 36:G+
 DRAConsumableCapacity 36:b+
-DRAControlPlaneController 31:a 36:-
+DRAControlPlaneController 31:a 32:-
 DRADeviceBindingConditions 36:b+
 DRADeviceTaintRules 36:b
-DRADeviceTaints 36:b+
+DRADeviceTaints 33:a 36:b+
 DRAExtendedResource 36:b+
 DRAListTypeAttributes 36:a
 DRANodeAllocatableResources 36:a
-DRAPartitionableDevices 36:b+
-DRAPrioritizedList 36:g+
-DRAResourceClaimDeviceStatus 36:b+
+DRAPartitionableDevices 33:a 36:b+
+DRAPrioritizedList 33:a 36:g+
+DRAResourceClaimDeviceStatus 32:a 33:b+
 DRAResourceClaimGranularStatusAuthorization 36:b+
 DRAResourcePoolStatus 36:a
 DRASchedulerFilterTimeout 36:b+
 DRAWorkloadResourceClaims 36:a
-DeclarativeValidation 36:G+
+DeclarativeValidation 33:b+ 36:G+
 DeclarativeValidationBeta 36:b+
-DeclarativeValidationTakeover 36:d
+DeclarativeValidationTakeover 33:b 36:d
 DefaultHostNetworkHostPortsInPodTemplates d 31:-
-DeploymentReplicaSetTerminatingReplicas 36:b+
+DeploymentReplicaSetTerminatingReplicas 33:a 36:b+
 DetectCacheInconsistency 36:b+
 DevicePluginCDIDevices a 29:b+ 31:G+ 36:-
-DisableAllocatorDualWrite 31:a 36:G+
-DisableCPUQuotaWithExclusiveCPUs 36:d+
-DisableCloudProviders a 29:b+ 31:G+ 36:-
-DisableKubeletCloudCredentialProviders a 29:b+ 31:G+ 36:-
-DisableNodeKubeProxyVersion 29:a 31:b+ 36:D+
+DisableAllocatorDualWrite 31:a 33:b 36:G+
+DisableCPUQuotaWithExclusiveCPUs 33:b+ 36:d+
+DisableCloudProviders a 29:b+ 31:G+ 33:-
+DisableKubeletCloudCredentialProviders a 29:b+ 31:G+ 33:-
+DisableNodeKubeProxyVersion 29:a 31:b+ 32:d 33:d+ 36:D+
 DownwardAPIHugePages G+ 29:-
-DynamicResourceAllocation a 36:G+
-EfficientWatchResumption G+ 36:-
+DynamicResourceAllocation a 32:b 36:G+
+EfficientWatchResumption G+ 33:-
 ElasticIndexedJob b+ 31:G+ 36:-
 EnvFiles 36:b+
 EventedPLEG a
@@ -380,27 +382,28 @@ ExecProbeTimeout g+ 36:G+
 ExpandedDNSConfig G+ 30:-
 ExperimentalHostUserNamespaceDefaulting D 30:-
 ExtendWebSocketsToKubelet 36:b+
-ExternalServiceAccountTokenSigner 36:G+
+ExternalServiceAccountTokenSigner 32:a 36:G+
 GRPCContainerProbe G+ 29:-
 GangScheduling 36:a
 GenericWorkload 36:a
-GitRepoVolumeDriver 36:D
+GitRepoVolumeDriver 33:d 36:D
 GracefulNodeShutdown b+
 GracefulNodeShutdownBasedOnPodPriority b+
-HPAConfigurableTolerance 36:b+
-HPAContainerMetrics b+ 30:G+ 36:-
+HPAConfigurableTolerance 33:a 36:b+
+HPAContainerMetrics b+ 30:G+ 32:-
 HPAScaleToZero a
-HonorPVReclaimPolicy a 31:b+ 36:-
+HonorPVReclaimPolicy a 31:b+ 33:G+ 36:-
 HostnameOverride 36:b+
 IPTablesOwnershipCleanup G+ 30:-
 ImageMaximumGCAge 29:a 30:b+ 36:G+
-ImageVolume 31:a 36:G+
+ImageVolume 31:a 33:b 36:G+
 ImageVolumeWithDigest 36:a
-InOrderInformers 36:G+
+InOrderInformers 33:b+ 36:G+
 InOrderInformersBatchProcess 36:b+
 InPlacePodLevelResourcesVerticalScaling 36:b+
-InPlacePodVerticalScaling a 36:G+
-InPlacePodVerticalScalingExclusiveCPUs 36:a
+InPlacePodVerticalScaling a 33:b+ 36:G+
+InPlacePodVerticalScalingAllocatedStatus 32:a 33:d 36:-
+InPlacePodVerticalScalingExclusiveCPUs 32:a
 InPlacePodVerticalScalingExclusiveMemory 36:a
 InPlacePodVerticalScalingInitContainers 36:b+
 InTreePluginAWSUnregister a 31:-
@@ -412,200 +415,201 @@ InTreePluginPortworxUnregister a 36:-
 InTreePluginRBDUnregister d 31:-
 InTreePluginvSphereUnregister a 31:-
 InformerResourceVersion 30:a 36:g+
-JobBackoffLimitPerIndex a 29:b+ 36:G+
-JobManagedBy 30:a 36:G+
+JobBackoffLimitPerIndex a 29:b+ 33:G+
+JobManagedBy 30:a 32:b+ 36:G+
 JobMutableNodeSchedulingDirectives G+ 29:-
-JobPodFailurePolicy b+ 31:G+ 36:-
+JobPodFailurePolicy b+ 31:G+ 33:-
 JobPodReplacementPolicy a 29:b+ 36:G+
 JobReadyPods b+ 29:G+ 31:-
-JobSuccessPolicy 30:a 31:b+ 36:G+
+JobSuccessPolicy 30:a 31:b+ 33:G+
 JobTrackingWithFinalizers G+ 29:-
 KMSv1 d+ 29:d
-KMSv2 b+ 29:G+ 36:-
-KMSv2KDF b 29:G+ 36:-
-KubeProxyDrainingTerminatingNodes a 30:b+ 31:G+ 36:-
+KMSv2 b+ 29:G+ 32:-
+KMSv2KDF b 29:G+ 32:-
+KubeProxyDrainingTerminatingNodes a 30:b+ 31:G+ 33:-
 KubeletCgroupDriverFromCRI a 31:b+ 36:G+
-KubeletCrashLoopBackOffMax 36:b+
-KubeletEnsureSecretPulledImages 36:b+
-KubeletFineGrainedAuthz 36:G+
+KubeletCrashLoopBackOffMax 32:a 36:b+
+KubeletEnsureSecretPulledImages 33:a 36:b+
+KubeletFineGrainedAuthz 32:a 33:b+ 36:G+
 KubeletInUserNamespace a
-KubeletPSI 36:G+
+KubeletPSI 33:a 36:G+
 KubeletPodResources G+ 30:-
 KubeletPodResourcesDynamicResources a 36:G+
 KubeletPodResourcesGet a 36:G+
 KubeletPodResourcesGetAllocatable G+ 30:-
 KubeletPodResourcesListUseActivePods 36:d+
-KubeletRegistrationGetOnExistsOnly 36:d
+KubeletRegistrationGetOnExistsOnly 32:d
 KubeletSeparateDiskGC 29:a 31:b+
-KubeletServiceAccountTokenForCredentialProviders 36:b+
+KubeletServiceAccountTokenForCredentialProviders 33:a 36:b+
 KubeletTracing b+ 36:G+
-LegacyServiceAccountTokenCleanUp a 29:b+ 30:G+ 36:-
+LegacyServiceAccountTokenCleanUp a 29:b+ 30:G+ 32:-
 LegacyServiceAccountTokenNoAutoGeneration G+ 29:-
 LegacyServiceAccountTokenTracking G+ 30:-
-ListFromCacheSnapshot 36:b+
-LoadBalancerIPMode 29:a 30:b+ 36:-
+LegacySidecarContainers 33:d 36:-
+ListFromCacheSnapshot 33:a 36:b+
+LoadBalancerIPMode 29:a 30:b+ 32:G+ 36:-
 LocalStorageCapacityIsolationFSQuotaMonitoring a 31:b
 LogarithmicScaleDown b+ 31:G+
 LoggingAlphaOptions a
 LoggingBetaOptions b+
 ManifestBasedAdmissionControlConfig 36:a
-MatchLabelKeysInPodAffinity 29:a 31:b+ 36:G+
+MatchLabelKeysInPodAffinity 29:a 31:b+ 33:G+
 MatchLabelKeysInPodTopologySpread b+
 MatchLabelKeysInPodTopologySpreadSelectorMerge 36:b+
 MaxUnavailableStatefulSet a 36:b
-MemoryManager b+ 36:-
+MemoryManager b+ 32:G+ 36:-
 MemoryQoS a
-MinDomainsInPodTopologySpread b+ 30:G+ 36:-
+MinDomainsInPodTopologySpread b+ 30:G+ 32:-
 MinimizeIPTablesRestore G+ 30:-
 MultiCIDRRangeAllocator a 29:-
-MultiCIDRServiceAllocator a 31:b 36:G+
-MutableCSINodeAllocatableCount 36:G+
+MultiCIDRServiceAllocator a 31:b 33:g+ 36:G+
+MutableCSINodeAllocatableCount 33:a 36:G+
 MutablePVNodeAffinity 36:a
 MutablePodResourcesForSuspendedJobs 36:b+
 MutableSchedulingDirectivesForSuspendedJobs 36:b+
 MutatingAdmissionPolicy 30:a 36:g+
-NFTablesProxyMode 29:a 31:b+ 36:G+
+NFTablesProxyMode 29:a 31:b+ 33:G+
 NativeHistograms 36:a
-NewVolumeManagerReconstruction b+ 30:G+ 36:-
+NewVolumeManagerReconstruction b+ 30:G+ 32:-
 NodeDeclaredFeatures 36:b+
-NodeInclusionPolicyInPodTopologySpread b+ 36:G+
+NodeInclusionPolicyInPodTopologySpread b+ 33:G+
 NodeLogQuery a 30:b 36:G+
-NodeOutOfServiceVolumeDetach G+ 36:-
+NodeOutOfServiceVolumeDetach G+ 32:-
 NodeSwap b 30:b+ 36:G+
 NominatedNodeNameForExpectation 36:b+
 OpenAPIEnums b+
 OpenAPIV3 G+ 29:-
 OpportunisticBatching 36:b+
-OrderedNamespaceDeletion 30:b 31:- 36:G+
-PDBUnhealthyPodEvictionPolicy b+ 31:G+ 36:-
+OrderedNamespaceDeletion 30:b 31:- 33:b+ 36:G+
+PDBUnhealthyPodEvictionPolicy b+ 31:G+ 33:-
 PLEGOnDemandRelist 36:b+
 PersistentVolumeClaimUnusedSinceTime 36:a
-PersistentVolumeLastPhaseTransitionTime a 29:b+ 31:G+ 36:-
+PersistentVolumeLastPhaseTransitionTime a 29:b+ 31:G+ 33:-
 PodAndContainerStatsFromCRI a
 PodCertificateRequest 36:b
 PodDeletionCost b+
 PodDisruptionConditions b+ 31:G+ 36:-
-PodHostIPs a 29:b+ 30:G+ 36:-
-PodIndexLabel b+ 36:-
+PodHostIPs a 29:b+ 30:G+ 32:-
+PodIndexLabel b+ 32:G+ 36:-
 PodLevelResourceManagers 36:a
-PodLevelResources 36:b+
+PodLevelResources 32:a 36:b+
 PodLifecycleSleepAction 29:a 30:b+ 36:G+
-PodLifecycleSleepActionAllowZero 36:G+
-PodLogsQuerySplitStreams 36:a
-PodObservedGenerationTracking 36:G+
+PodLifecycleSleepActionAllowZero 32:a 33:b+ 36:G+
+PodLogsQuerySplitStreams 32:a
+PodObservedGenerationTracking 33:a 36:G+
 PodReadyToStartContainersCondition a 29:b+
 PodSchedulingReadiness b+ 30:G+
-PodTopologyLabelsAdmission 36:b+
+PodTopologyLabelsAdmission 33:a 36:b+
 PodsAPI 36:a
 PortForwardWebsockets 30:a 31:b+
-PreferSameTrafficDistribution 36:G+
+PreferSameTrafficDistribution 33:a 36:G+
 PreventStaticPodAPIReferences 36:b+
 ProbeTerminationGracePeriod G+ 29:-
-ProcMountType a 31:b 36:G+
+ProcMountType a 31:b 33:b+ 36:G+
 ProxyTerminatingEndpoints G+ 30:-
 QOSReserved a
 ReadWriteOncePod b+ 29:G+ 31:-
-RecoverVolumeExpansionFailure a 36:G+
-RecursiveReadOnlyMounts 30:a 31:b+ 36:G+
-ReduceDefaultCrashLoopBackOffDecay 36:a
-RelaxedDNSSearchValidation 36:G+
-RelaxedEnvironmentVariableValidation 30:a 36:G+
+RecoverVolumeExpansionFailure a 32:b+ 36:G+
+RecursiveReadOnlyMounts 30:a 31:b+ 33:G+
+ReduceDefaultCrashLoopBackOffDecay 33:a
+RelaxedDNSSearchValidation 32:a 33:b+ 36:G+
+RelaxedEnvironmentVariableValidation 30:a 32:b+ 36:G+
 RelaxedServiceNameValidation 36:b+
 ReloadKubeletClientCAFile 36:b+
 ReloadKubeletServerCertificateFile 31:b+
-RemainingItemCount b+ 29:G+ 36:-
-RemoteRequestHeaderUID 36:b+
+RemainingItemCount b+ 29:G+ 33:-
+RemoteRequestHeaderUID 32:a 33:b+
 RemoveSelfLink G+ 30:-
 ResilientWatchCacheInitialization 31:b+ 36:G+
 ResourceHealthStatus 31:a 36:b+
 ResourceHealthStatusMessage 36:b+
 RestartAllContainersOnContainerExits 36:b+
 RetroactiveDefaultStorageClass G+ 29:-
-RetryGenerateName 30:a 31:b+ 36:G+
+RetryGenerateName 30:a 31:b+ 32:G+
 RotateKubeletServerCertificate b+
 RuntimeClassInImageCriApi 29:a
-SELinuxChangePolicy 36:G+
-SELinuxMount 30:a 36:b
+SELinuxChangePolicy 32:a 33:b+ 36:G+
+SELinuxMount 30:a 33:b
 SELinuxMountReadWriteOncePod b+ 36:G+
 SchedulerAsyncAPICalls 36:b
-SchedulerAsyncPreemption 36:b+
-SchedulerPopFromBackoffQ 36:b+
-SchedulerQueueingHints b 36:G+
+SchedulerAsyncPreemption 32:a 33:b+
+SchedulerPopFromBackoffQ 33:b+
+SchedulerQueueingHints b 32:b+ 36:G+
 SeccompDefault G+ 29:-
 SecurityContextDeny a 30:-
-SeparateCacheWatchRPC b+ 36:D
+SeparateCacheWatchRPC b+ 33:d 36:D
 SeparateTaintEvictionController 29:b+ 36:G+
-ServerSideApply G+ 36:-
-ServerSideFieldValidation G+ 36:-
-ServiceAccountNodeAudienceRestriction 36:b+
-ServiceAccountTokenJTI 29:a 30:b+ 36:G+
-ServiceAccountTokenNodeBinding 29:a 31:b+ 36:G+
-ServiceAccountTokenNodeBindingValidation 29:a 30:b+ 36:G+
-ServiceAccountTokenPodNodeInfo 29:a 30:b+ 36:G+
+ServerSideApply G+ 32:-
+ServerSideFieldValidation G+ 32:-
+ServiceAccountNodeAudienceRestriction 32:b 33:b+
+ServiceAccountTokenJTI 29:a 30:b+ 32:G+
+ServiceAccountTokenNodeBinding 29:a 31:b+ 33:G+
+ServiceAccountTokenNodeBindingValidation 29:a 30:b+ 32:G+
+ServiceAccountTokenPodNodeInfo 29:a 30:b+ 32:G+
 ServiceCIDRStatusFieldWiping 36:d+
 ServiceNodePortStaticSubrange b+ 29:G+ 31:-
-ServiceTrafficDistribution 30:a 31:b+ 36:-
+ServiceTrafficDistribution 30:a 31:b+ 33:G+ 36:-
 ShardedListAndWatch 36:a
-SidecarContainers a 29:b+ 36:G+
+SidecarContainers a 29:b+ 33:G+
 SizeBasedListCostEstimate 36:b+
-SizeMemoryBackedVolumes b+ 36:-
+SizeMemoryBackedVolumes b+ 32:G+ 36:-
 SkipReadOnlyValidationGCE a 29:d+ 31:-
-StableLoadBalancerNodeSet b+ 30:G+ 36:-
+StableLoadBalancerNodeSet b+ 30:G+ 32:-
 StaleControllerConsistencyDaemonSet 36:b+
 StaleControllerConsistencyJob 36:b+
 StaleControllerConsistencyReplicaSet 36:b+
 StaleControllerConsistencyStatefulSet 36:b+
-StatefulSetAutoDeletePVC b+ 36:-
+StatefulSetAutoDeletePVC b+ 32:G+ 36:-
 StatefulSetSemanticRevisionComparison 36:b+
 StatefulSetStartOrdinal b+ 31:G+ 36:-
-StorageCapacityScoring 36:a
-StorageNamespaceIndex 30:b+ 36:d+
+StorageCapacityScoring 33:a
+StorageNamespaceIndex 30:b+ 33:d+
 StorageVersionAPI a
 StorageVersionHash b+
 StorageVersionMigrator 30:a 36:b
-StreamingCollectionEncodingToJSON 36:G+
-StreamingCollectionEncodingToProtobuf 36:G+
-StrictCostEnforcementForVAP 30:b 36:-
-StrictCostEnforcementForWebhooks 30:b 36:-
-StrictIPCIDRValidation 36:b+
+StreamingCollectionEncodingToJSON 33:b+ 36:G+
+StreamingCollectionEncodingToProtobuf 33:b+ 36:G+
+StrictCostEnforcementForVAP 30:b 32:G+ 36:-
+StrictCostEnforcementForWebhooks 30:b 32:G+ 36:-
+StrictIPCIDRValidation 33:a 36:b+
 StructuredAuthenticationConfiguration 29:a 30:b+ 36:G+
 StructuredAuthenticationConfigurationEgressSelector 36:b+
 StructuredAuthenticationConfigurationJWKSMetrics 36:b+
-StructuredAuthorizationConfiguration 29:a 30:b+ 36:-
-SupplementalGroupsPolicy 31:a 36:G+
-SystemdWatchdog 36:G+
+StructuredAuthorizationConfiguration 29:a 30:b+ 32:G+ 36:-
+SupplementalGroupsPolicy 31:a 33:b+ 36:G+
+SystemdWatchdog 32:b+ 36:G+
 TaintTolerationComparisonOperators 36:a
 TokenRequestServiceAccountUIDValidation 36:b+
-TopologyAwareHints b+ 36:-
+TopologyAwareHints b+ 33:G+ 36:-
 TopologyAwareWorkloadScheduling 36:a
 TopologyManager G+ 29:-
 TopologyManagerPolicyAlphaOptions a
 TopologyManagerPolicyBetaOptions b+
-TopologyManagerPolicyOptions b+ 36:G+
+TopologyManagerPolicyOptions b+ 32:g+ 36:G+
 TranslateStreamCloseWebsocketRequests 29:a 30:b+
 UnauthenticatedHTTP2DOSMitigation b 29:b+
 UnknownVersionInteroperabilityProxy a 36:b+
 UnlockWhileProcessingFIFO 36:b+
 UserNamespacesHostNetworkSupport 36:a
 UserNamespacesPodSecurityStandards 29:a 36:-
-UserNamespacesSupport a 30:b 36:G+
-ValidatingAdmissionPolicy b 30:G+ 36:-
+UserNamespacesSupport a 30:b 33:b+ 36:G+
+ValidatingAdmissionPolicy b 30:G+ 32:-
 VolumeAttributesClass 29:a 31:b 36:G+
-VolumeCapacityPriority a 36:-
+VolumeCapacityPriority a 33:-
 VolumeLimitScaling 36:a
-WatchBookmark G+ 36:-
+WatchBookmark G+ 33:-
 WatchCacheInitializationPostStartHook 31:b 36:b+
-WatchFromStorageWithoutResourceVersion b 36:-
-WatchList a 36:b+
+WatchFromStorageWithoutResourceVersion b 33:D 36:-
+WatchList a 32:b+ 33:b 36:b+
 WatchListClient 30:b 36:b+
-WinDSR a 36:G+
+WinDSR a 33:b+ 36:G+
 WinOverlay b+ 36:G+
-WindowsCPUAndMemoryAffinity 36:a
-WindowsGracefulNodeShutdown 36:b+
-WindowsHostNetwork a+ 36:d
+WindowsCPUAndMemoryAffinity 32:a
+WindowsGracefulNodeShutdown 32:a 36:b+
+WindowsHostNetwork a+ 33:d
 WorkloadAwarePreemption 36:a
 WorkloadWithJob 36:a
-ZeroLimitedNominalConcurrencyShares 29:b 30:G+ 36:-
+ZeroLimitedNominalConcurrencyShares 29:b 30:G+ 32:-
 """
 
 FLAGS = """\
@@ -715,10 +719,10 @@ volume-stats-agg-period volumeStatsAggPeriod
 OPTIONS = """\
 cpu.align-by-socket a
 cpu.distribute-cpus-across-cores 31:a
-cpu.distribute-cpus-across-numa a 36:b
-cpu.full-pcpus-only b 36:g
-cpu.prefer-align-cpus-by-uncorecache 36:g
-cpu.strict-cpu-reservation 36:g
+cpu.distribute-cpus-across-numa a 33:b
+cpu.full-pcpus-only b 33:g
+cpu.prefer-align-cpus-by-uncorecache 32:a 36:g
+cpu.strict-cpu-reservation 32:a 33:b 36:g
 topology.max-allowable-numa-nodes 31:b 36:g
-topology.prefer-closest-numa-nodes b 36:g
+topology.prefer-closest-numa-nodes b 32:g
 """

@@ -1,0 +1,127 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Machines as the kernel shows them, and whether CPUs are pinned on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import pinning, topology
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.podresources import Container, Device
+
+GIB = 2**30
+GPU = Device("nvidia.com/gpu", ("GPU-1",), frozenset({1}))
+MACHINE = topology.Machine(
+    cpus=frozenset(range(8)),
+    numa={0: frozenset(range(4)), 1: frozenset(range(4, 8))},
+    cores={cpu: (cpu // 4, cpu) for cpu in range(8)},
+    memory=GIB,
+)
+ONE = Container("ns", "one", "main", frozenset({4, 5}))
+POOL = Container("ns", "pool", "main", frozenset())
+
+
+def node(*containers: Container, **runs_on: set[int]) -> pinning.Observed:
+    """`runs_on`: the CPUs on which each pod's process may run."""
+    processes = tuple(
+        pinning.Process(number, ("ns", pod, "main"), frozenset(cpus)) for number, (pod, cpus) in enumerate(runs_on.items(), 100)
+    )
+    return pinning.Observed("podresources", "static", frozenset({0, 1, 2, 3, 6, 7}), containers, processes, MACHINE)
+
+
+def test_as_it_should_be() -> None:
+    result = pinning.assess(node(ONE, POOL, one={4, 5}, pool={0, 1, 2, 3, 6, 7}), ["ns/one"])
+    assert result["ok"] and result["problems"] == [] and result["changed"] is False
+    assert result["exclusive"][0]["cpus"] == "4-5" and result["exclusive"][0]["numa_nodes"] == [1]
+    assert result["shared_cpus"] == "0-3,6-7"
+
+
+@pytest.mark.parametrize(
+    ("observed", "says"),
+    [
+        (node(ONE, one={4, 5, 6}), "process 100 of ns/one/main may run on CPU 4-6, not only on its own 4-5"),
+        (node(ONE, POOL, one={4, 5}, pool={3, 4}), "process 101 of ns/pool/main may run on CPU 4, which belongs to another"),
+        (node(ONE), "no process of it was found"),
+        (node(ONE, dataclasses.replace(ONE, pod="two"), one={4, 5}, two={4, 5}), "both were given CPU 4-5"),
+        (node(dataclasses.replace(ONE, cpus=frozenset({3}), devices=(GPU,)), one={3}), "its GPU is on NUMA node 1"),
+        (node(dataclasses.replace(ONE, cpus=frozenset({9})), one={9}), "CPU 9, which is not online"),
+        (node(POOL, pool={0}), "ns/one has no CPU of its own"),
+    ],
+)
+def test_problems(observed: pinning.Observed, says: str) -> None:
+    result = pinning.assess(observed, ["ns/one"])
+    assert not result["ok"]
+    assert any(says in problem for problem in result["problems"]), result["problems"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "policy", "warned"),
+    [
+        ({}, "static", True),
+        ({"PASS_DEVICE_SPECS": "true"}, "static", False),
+        ({"DEVICE_LIST_STRATEGY": "cdi-annotations"}, "static", False),
+        ({"DEVICE_LIST_STRATEGY": "envvar"}, "static", True),
+        ({}, "none", False),
+    ],
+)
+def test_the_device_plugin_that_loses_gpus(environment: dict[str, str], policy: str, warned: bool) -> None:
+    observed = dataclasses.replace(node(), gpu_plugins=(environment,), policy=policy)
+    assert bool(pinning.assess(observed)["warnings"]) is warned
+
+
+def tree(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def test_a_recorded_machine(tmp_path: Path) -> None:
+    files = {
+        "sys/devices/system/cpu/online": "0-2\n",
+        "proc/meminfo": "MemTotal:       1024 kB\nMemFree: 1 kB\n",
+        "sys/devices/system/node/node0/cpulist": "0-1\n",
+        "sys/devices/system/node/node0/meminfo": "Node 0 MemTotal:       512 kB\n",
+        "sys/devices/system/node/node1/cpulist": "2-3\n",
+        "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "0\n",
+    }
+    for cpu in range(4):
+        files[f"sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id"] = f"{cpu // 2}\n"
+        files[f"sys/devices/system/cpu/cpu{cpu}/topology/core_id"] = f"{cpu}\n"
+    machine = topology.read(tree(tmp_path, files))
+    assert machine.cpus == {0, 1, 2}
+    assert machine.numa == {0: {0, 1}, 1: {2}}
+    assert machine.sockets == 2
+    assert machine.memory == 1024 * 1024 and machine.numa_memory == {0: 512 * 1024, 1: 0}
+    assert machine.hugepages == {"hugepages-2Mi"}
+
+
+def test_a_machine_without_numa_is_one_node(tmp_path: Path) -> None:
+    machine = topology.read(tree(tmp_path, {"sys/devices/system/cpu/online": "0-1\n"}))
+    assert machine.numa == {0: {0, 1}} and machine.sockets == 1
+
+
+@pytest.mark.parametrize("state", ['{"policyName":"static","defaultCpuSet":"0","entries":{"u-1":{"main":"1"}}}'])
+def test_without_the_socket_the_state_file_tells(tmp_path: Path, state: str) -> None:
+    container = "a" * 64
+    root = tree(
+        tmp_path,
+        {
+            "kubelet/cpu_manager_state": state,
+            "sys/devices/system/cpu/online": "0-1\n",
+            "var/log/pods/ns_one_u-1/main/0.log": "",
+            f"var/log/containers/one_ns_main-{container}.log": "",
+            "proc/7/cgroup": f"0::/kubepods/pod/{container}\n",
+            "proc/7/status": "Name: x\nCpus_allowed_list:\t0-1\n",
+            "proc/7/cmdline": "sleep\0infinity\0",
+        },
+    )
+    observed = pinning.observe(str(root / "kubelet"), str(root))
+    result: dict[str, t.Any] = pinning.assess(observed, ["ns/one"])
+    assert result["source"] == "state_file" and result["warnings"]
+    assert result["problems"] == ["process 7 of ns/one/main may run on CPU 0-1, not only on its own 1"]
