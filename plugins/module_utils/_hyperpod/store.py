@@ -21,6 +21,7 @@ from .join import Malformed, parse
 from .planner import StoredSecret
 
 PENDING = "GPUFLEET-PENDING"
+LOOKS = 5  # at a secret that others keep changing
 RECOVERY_WINDOW_DAYS = 7  # the shortest that AWS allows; creating it again meanwhile restores it
 
 
@@ -35,24 +36,26 @@ class SecretStore:
 
     def read(self) -> StoredSecret:
         """The secret as it is, for its owner (needs DescribeSecret too). Raises AwsError."""
-        try:
-            return self.read_value()
-        except AwsError as error:
-            if error.code not in ("ResourceNotFoundException", "InvalidRequestException"):
+        for _look in range(LOOKS):
+            try:
+                return self.read_value()
+            except AwsError as error:
+                if error.code not in ("ResourceNotFoundException", "InvalidRequestException"):
+                    raise
+                reading = error
+            try:
+                description = self._call("DescribeSecret")
+            except AwsError as error:
+                if error.code == "ResourceNotFoundException":
+                    return StoredSecret("absent")
                 raise
-            reading = error
-        try:
-            description = self._call("DescribeSecret")
-        except AwsError as error:
-            if error.code == "ResourceNotFoundException":
-                return StoredSecret("absent")
-            raise
-        stages = description.get("VersionIdsToStages") or {}
-        version = next((version for version, labels in stages.items() if "AWSCURRENT" in labels), None)
-        if description.get("DeletedDate"):
-            return StoredSecret("scheduled", version)
-        if reading.code == "ResourceNotFoundException":
-            return StoredSecret("present", version, fault="it has no value")
+            stages = description.get("VersionIdsToStages") or {}
+            version = next((version for version, labels in stages.items() if "AWSCURRENT" in labels), None)
+            if description.get("DeletedDate"):
+                return StoredSecret("scheduled", version)
+            if version is None:
+                return StoredSecret("present", fault="it has no value")
+            # Made or restored between the two calls: look again.
         raise reading
 
     def read_value(self) -> StoredSecret:
