@@ -37,8 +37,7 @@ notes:
   - Needs root (C(become=true)) where MIG is on, because the driver lists instances to root only.
 seealso:
   - module: gpufleet.k8s.mig_parted
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 """
 
 EXAMPLES = r"""

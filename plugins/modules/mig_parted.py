@@ -99,8 +99,7 @@ notes:
   - Needs root (C(become=true)).
 seealso:
   - module: gpufleet.k8s.mig_info
-author:
-  - The gpufleet.k8s authors
+author: The gpufleet.k8s authors (@gpufleet)
 """
 
 EXAMPLES = r"""

@@ -27,7 +27,7 @@ _CAPABILITY = re.compile(r"/dev/nvidia-caps/nvidia-cap(\d+)")
 #: Lines of mig-minors: `gpu0/gi7/ci0/access 64`.
 _MINOR = re.compile(r"gpu(\d+)/gi(\d+)(?:/ci(\d+))?/access (\d+)")
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12}|[0-9a-f]{32})")
-_UNIT = re.compile(r"/([^/]+\.service)(?:/|$)")
+_UNIT = re.compile(r"/([^/\n]+\.service)(?:/|$)", re.MULTILINE)
 
 _KUBELET = "var/lib/kubelet"
 

@@ -313,7 +313,9 @@ class Nvml:
         command = ["nvidia-smi", "-r", "-i", ",".join(bus_ids)]
         self._close()
         try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False)
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False
+            )
             output, failed = " ".join(done.stdout.split()), done.returncode != 0
         except (OSError, subprocess.TimeoutExpired) as error:
             output, failed = str(error), True

@@ -54,7 +54,7 @@ def _spans(gpu: Gpu) -> t.Iterator[tuple[int, int, Instance | None]]:
 
 def svg(fleet: t.Mapping[str, t.Sequence[Gpu]]) -> str:
     """Hosts with their GPUs as bars of memory slots; a slice in use has a dark edge. Text stands beside colour everywhere."""
-    bar, row, left = 640, 34, 190
+    width, row, left = 640, 34, 190
     rows: list[str] = []
     y = 10
     for host, gpus in fleet.items():
@@ -65,18 +65,17 @@ def svg(fleet: t.Mapping[str, t.Sequence[Gpu]]) -> str:
             spans = list(_spans(gpu))
             if not spans:
                 label = "cannot do MIG" if gpu.mig is None else "whole"
-                rows.append(_box(left, y, bar, fill="#eeeeee", label=label, busy=False))
+                rows.append(_box(left, y, width, fill="#eeeeee", label=label, busy=False))
             for start, size, instance in spans:
-                unit = bar / gpu.board.slots
+                unit = width / gpu.board.slots
                 fill = _FILL.get(instance.kind.profile.g, "#86c05f") if instance else "#ffffff"
                 label = _name(instance) if instance else ""
                 busy = bool(instance and instance.busy)
                 rows.append(_box(left + start * unit, y, size * unit - 2, fill=fill, label=label, busy=busy))
             y += row
         y += 10
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + bar + 10}" height="{y}" font-family="sans-serif" font-size="12">'
-    )
+    size = f'width="{left + width + 10}" height="{y}" font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
     return "\n".join([head, *rows, "</svg>"]) + "\n"
 
 

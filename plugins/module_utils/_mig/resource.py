@@ -4,6 +4,17 @@
 """mig_parted's observe, plan, apply and verify, and the entries of both modules.
 
 PRIVATE: this module util is for this collection only and may change without notice.
+
+The package, in the order to read it:
+
+    layout   profiles, boards, instances: the nouns
+    known    boards by PCI id, for plans made without a driver
+    solver   where instances go; exact
+    config   mig-parted's file format v1, and the shorter `layout:`
+    plan     observed + wished -> steps; pure
+    nvml     reads and changes the real GPU through nvidia-ml-py
+    clients  who holds a GPU: processes, units, pods
+    picture  a layout for people: text and SVG
 """
 
 from __future__ import annotations
@@ -158,7 +169,9 @@ def _devices(gpu: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
 
 
 def _systemctl(verb: str, unit: str) -> None:
-    done = subprocess.run(["systemctl", verb, unit], capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(  # pylint: disable=ansible-bad-function
+        ["systemctl", verb, unit], capture_output=True, text=True, timeout=180, check=False
+    )
     if done.returncode:
         raise ApplyError(
             f"systemctl {verb} {unit} failed: {' '.join(done.stderr.split()) or done.returncode}; see journalctl -u {unit}"

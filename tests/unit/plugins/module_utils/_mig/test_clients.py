@@ -85,8 +85,16 @@ def test_a_pod_is_named_by_its_log_directory(root: Path, cgroup: str) -> None:
     assert holders(root, gpu())[1][0] == ["process python3 (pid 500) of pod ml/train-0"]
 
 
-def test_a_unit_is_named(root: Path) -> None:
-    process(root, 500, "/dev/nvidia0", cgroup="0::/system.slice/nvidia-dcgm.service\n")
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        "0::/system.slice/nvidia-dcgm.service\n",
+        "0::/system.slice/nvidia-dcgm.service/inner\n",
+        "9:name=systemd:/system.slice/nvidia-dcgm.service\n8:pids:/\n",
+    ],
+)
+def test_a_unit_is_named(root: Path, cgroup: str) -> None:
+    process(root, 500, "/dev/nvidia0", cgroup=cgroup)
     assert holders(root, gpu())[0] == ["process python3 (pid 500, unit nvidia-dcgm.service)"]
 
 
