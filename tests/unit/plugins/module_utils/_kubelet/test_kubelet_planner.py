@@ -14,6 +14,8 @@ import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import planner
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from hypothesis import given
+from hypothesis import strategies as st
 from kubelet_cases import DIRECTORY, GIB, ORIGINAL, PATH, STATIC, kubelet
 
 
@@ -247,3 +249,62 @@ def test_fast_enough() -> None:
         return time.perf_counter() - begin
 
     assert min(once() for _round in range(30)) < 0.005
+
+
+WISHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpuManagerPolicy": st.sampled_from(["none", "static"]),
+        "kubeReserved": st.fixed_dictionaries({"cpu": st.sampled_from(["300m", "1", "2"])}),
+        "reservedSystemCPUs": st.sampled_from(["0", "0-1", "7"]),
+        "topologyManagerPolicy": st.sampled_from(["none", "best-effort", "restricted", "single-numa-node"]),
+        "topologyManagerScope": st.sampled_from(["container", "pod"]),
+        "maxPods": st.integers(1, 300),
+        "syncFrequency": st.sampled_from(["60s", "1m0s", "2m"]),
+        "clusterDNS": st.lists(st.sampled_from(["10.96.0.10", "10.96.0.11"]), unique=True),
+        "evictionHard": st.dictionaries(
+            st.sampled_from(["memory.available", "nodefs.available"]), st.sampled_from(["1Gi", "5%"])
+        ),
+    },
+)
+
+
+def planned(observed: planner.Kubelet, wish: planner.Wish) -> t.Any:
+    """The plan, or None where the wish is refused."""
+    try:
+        return planner.plan(observed, wish)
+    except PlanError as error:
+        assert "Nothing was changed" in error.message
+        return None
+
+
+@given(WISHES, WISHES)
+def test_from_any_state_a_plan_leads_to_the_wish_and_the_next_finds_nothing(
+    first: dict[str, t.Any], second: dict[str, t.Any]
+) -> None:
+    found = kubelet()
+    for settings in (first, second, None):
+        wish = planner.Wish(settings)
+        plan = planned(found, wish)
+        if plan is None:
+            continue
+        names = actions(plan)
+        # A kubelet is stopped before its files change under it, and started after all of them.
+        if plan.facts["restart"]:
+            assert names.index("stop kubelet") < names.index("start kubelet")
+            assert all("kubelet" in name or "node" in name for name in (names[0], names[-1]))
+        else:
+            assert not plan.facts["state_files"] and not plan.facts["drain"]
+        assert names.count("cordon node") == names.count("uncordon node") == names.count("drain node")
+        found = after(found, wish)
+        assert not planner.plan(found, wish).changed
+    # The last wish was for the drop-in to be absent: the kubelet is as it was in the beginning.
+    assert found.texts == {} and found.configz == kubelet().configz
+
+
+@given(WISHES)
+def test_the_same_observation_gives_the_same_plan_and_is_not_changed(settings: dict[str, t.Any]) -> None:
+    found, wish = kubelet(), planner.Wish(settings)
+    one, other = planned(found, wish), planned(found, wish)
+    assert (one and one.result()) == (other and other.result())
+    assert found == kubelet()
