@@ -1,13 +1,12 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Hosts with stand-in GPUs: builds the library, makes a host's state, runs programs on it. Standard library only.
 
-    fakegpu.py build DIR                 libnvidia-ml.so.1 and nvidia-smi (needs gcc)
-    fakegpu.py host DIR BOARD...         a host with these GPUs (A100-40 A100-80 A30 H100-80 H200 T4); state in DIR
-    fakegpu.py run DIR COMMAND...        a command on that host, with its sysfs and /proc/modules (needs root, util-linux)
-    fakegpu.py install BOARD...          makes this very machine such a host (a test node, never a real one)
+    python3 fakegpu.py build DIR                 libnvidia-ml.so.1 and nvidia-smi (needs gcc)
+    python3 fakegpu.py host DIR BOARD...         a host with these GPUs (A100-40 A100-80 A30 H100-80 H200 T4); state in DIR
+    python3 fakegpu.py run DIR COMMAND...        a command on that host, with its sysfs and /proc/modules (needs root, util-linux)
+    python3 fakegpu.py install BOARD...          makes this very machine such a host (a test node, never a real one)
 
 As a module: `host = Host.make(directory, ["A100-40"])`, then `host.env()`, `host.faults(...)`, `host.calls()`.
 """
