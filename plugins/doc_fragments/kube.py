@@ -58,11 +58,12 @@ options:
   proxy:
     description:
       - URL of an HTTP proxy.
-      - Defaults to E(HTTPS_PROXY) or E(HTTP_PROXY). Can also be set by E(K8S_AUTH_PROXY).
+      - Defaults to the C(proxy-url) of the kubeconfig, then to E(HTTPS_PROXY) or E(HTTP_PROXY), whichever the server's URL asks for.
+      - Can also be set by E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
     description:
-      - Comma-separated hosts, domains and networks that are reached without the proxy.
+      - Comma-separated hosts, domains and networks that are reached without the proxy. Defaults to E(NO_PROXY).
       - Can also be set by E(K8S_AUTH_NO_PROXY).
     type: str
   proxy_headers:
@@ -91,5 +92,6 @@ options:
     type: list
     elements: str
 requirements:
-  - kubernetes >= 24.2, < 37 (Python package, where the module runs)
+  - PyYAML, where the module runs, to read a kubeconfig file
+  - kubernetes >= 24.2, < 37, only for kubeconfigs whose user is an exec plugin or an auth provider
 """
