@@ -58,7 +58,7 @@ options:
   proxy:
     description:
       - URL of an HTTP proxy.
-      - Defaults to the C(proxy-url) of the kubeconfig, then to E(HTTPS_PROXY) or E(HTTP_PROXY), whichever the server's URL asks for.
+      - Defaults to the C(proxy-url) of the kubeconfig, then to E(HTTPS_PROXY) or E(HTTP_PROXY), after the server's URL.
       - Can also be set by E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
