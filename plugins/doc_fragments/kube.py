@@ -58,12 +58,11 @@ options:
   proxy:
     description:
       - URL of an HTTP proxy.
-      - Defaults to the C(proxy-url) of the kubeconfig, then to E(HTTPS_PROXY) or E(HTTP_PROXY), after the server's URL.
-      - Can also be set by E(K8S_AUTH_PROXY).
+      - Defaults to E(HTTPS_PROXY) or E(HTTP_PROXY). Can also be set by E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
     description:
-      - Comma-separated hosts, domains and networks that are reached without the proxy. Defaults to E(NO_PROXY).
+      - Comma-separated hosts, domains and networks that are reached without the proxy.
       - Can also be set by E(K8S_AUTH_NO_PROXY).
     type: str
   proxy_headers:
@@ -92,6 +91,5 @@ options:
     type: list
     elements: str
 requirements:
-  - PyYAML, where the module runs, to read a kubeconfig file
-  - kubernetes >= 24.2, < 37, only for kubeconfigs whose user is an exec plugin or an auth provider
+  - kubernetes >= 24.2, < 37 (Python package, where the module runs)
 """

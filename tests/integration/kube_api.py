@@ -19,7 +19,6 @@ others may do is up to RBAC objects that the test creates. Service accounts and 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ctypes
 import functools
@@ -105,16 +104,12 @@ class KubeApi:
         )  # fmt: skip
         self.service_account_key = self.folder / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", self.service_account_key, "2048"], check=True, stderr=subprocess.DEVNULL)
-        self._openssl(
-            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=clients", "-out", "ca.crt", "-keyout", "ca.key"
-        )
         tokens = self.folder / "tokens.csv"
         groups = {"admin": "system:masters"}
         tokens.write_text("".join(f'{user}-token,{user},{user},"{groups.get(user, "")}"\n' for user in self.users))
         self._run(
             "kube-apiserver", f"--etcd-servers={self.etcd}", "--bind-address=127.0.0.1", f"--secure-port={port}",
-            f"--cert-dir={self.folder}/pki", f"--token-auth-file={tokens}",
-            f"--client-ca-file={self.folder}/ca.crt", "--authorization-mode=Node,RBAC",
+            f"--cert-dir={self.folder}/pki", f"--token-auth-file={tokens}", "--authorization-mode=Node,RBAC",
             f"--service-account-key-file={self.service_account_key}",
             f"--service-account-signing-key-file={self.service_account_key}",
             "--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16",
@@ -176,30 +171,15 @@ class KubeApi:
             text = answer.read().decode()
         return json.loads(text) if text.startswith("{") else text
 
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def certificate_kubeconfig(self, user: str, group: str) -> Path:
-        """Writes a kubeconfig with a client certificate inside, as kubeadm's are, and returns its path."""
-        subject = f"/O={group}/CN={user}"
-        self._openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-out", f"{user}.csr", "-keyout", f"{user}.key")
-        signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "1", "-out", f"{user}.crt")
-        self._openssl("x509", "-req", "-in", f"{user}.csr", *signed)
-        files = {"client-certificate-data": f"{user}.crt", "client-key-data": f"{user}.key"}
-        return self._write_kubeconfig(user, {key: _base64(self.folder / name) for key, name in files.items()})
-
     def token_kubeconfig(self, user: str, token: str | None = None, server: str | None = None) -> Path:
         """Writes a kubeconfig for a user of the token file, or for any bearer token, and returns its path."""
-        return self._write_kubeconfig(user, {"token": token or f"{user}-token"}, server)
-
-    def _write_kubeconfig(self, user: str, credentials: dict[str, str], server: str | None = None) -> Path:
         path = self.folder / f"{user}.kubeconfig"
         content = {
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": user,
             "clusters": [{"name": "test", "cluster": {"server": server or self.server, "certificate-authority": str(self.ca)}}],
-            "users": [{"name": user, "user": credentials}],
+            "users": [{"name": user, "user": {"token": token or f"{user}-token"}}],
             "contexts": [{"name": user, "context": {"cluster": "test", "user": user}}],
         }
         path.write_text(json.dumps(content, indent=2))
@@ -228,10 +208,6 @@ class KubeApi:
             "KUBE_API_FOLDER": str(self.folder),
             "PATH": f"{Path(binary('kubectl')).parent}:{os.environ['PATH']}",
         }
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,31 +5,34 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-Who and where is `identity.py`, the wire is `transport.py`; here are the calls: retries, lists, errors as sentences.
-There are no model objects: they cost more than the call and lose fields that they do not know.
+The `kubernetes` package reads kubeconfigs, runs exec plugins and refreshes tokens; the calls themselves are plain
+urllib3, because its model objects cost more than the call and lose fields that they do not know.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import http.client
+import contextlib
 import json
+import logging
 import random
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 import typing as t
 from datetime import datetime, timezone
+from pathlib import Path
 from urllib.parse import urlencode
 
 from ansible.module_utils.basic import env_fallback
 
 from .._plan import GpufleetError
-from .identity import identify
-from .transport import Transport
+
+PACKAGE = "kubernetes>=24.2,<37"
 
 #: Names, aliases and K8S_AUTH_* variables are those of kubernetes.core, so that its users change nothing.
 AUTH_SPEC: dict[str, dict[str, t.Any]] = {
@@ -89,6 +92,8 @@ AUTH_SPEC: dict[str, dict[str, t.Any]] = {
     },
 }
 
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 60.0  # seconds: the API server's own limit for a request
 ATTEMPTS = 6  # of one request: with the pauses below about 6 s
 FIRST_PAUSE = 0.2  # seconds, doubled at each attempt
 LONGEST_PAUSE = 10.0  # seconds, also for what the server asks for in Retry-After
@@ -118,19 +123,12 @@ class KubeClient:
     `server` is its URL; `source` says where the identity comes from, for error messages.
     """
 
-    def __init__(
-        self,
-        server: str,
-        source: str,
-        transport: Transport,
-        authorization: t.Callable[[], str | None],
-        headers: t.Sequence[tuple[str, str]] = (),
-    ) -> None:
+    def __init__(self, server: str, source: str, pool: t.Any, authorization: t.Callable[[], str | None], headers: t.Any) -> None:
         self.server = server
         self.source = source
-        self._transport = transport
-        self._authorization = authorization
+        self._pool = pool
         self._headers = headers
+        self._authorization = authorization
         self._lock = threading.Lock()
         self._budget = RETRY_BUDGET
 
@@ -154,8 +152,7 @@ class KubeClient:
             try:
                 status, headers, answer = self._send(method, target, data, content_type)
             except KubeError as error:
-                executed = not isinstance(error.__cause__, ConnectionRefusedError)
-                if (method == "POST" and executed) or not _passing(error) or not self._pause(attempt, None):
+                if method == "POST" or not _passing(error) or not self._pause(attempt, None):
                     raise
                 continue
             if status < 300:
@@ -187,17 +184,27 @@ class KubeClient:
                 return
 
     def _send(self, method: str, target: str, data: bytes | None, content_type: str) -> tuple[int, t.Any, bytes]:
-        headers = [("Accept", "application/json"), ("User-Agent", "gpufleet.k8s"), *self._headers]
+        import urllib3  # noqa: PLC0415  comes with the kubernetes package
+
+        headers = self._headers.copy()
         if data is not None:
-            headers.append(("Content-Type", content_type))
+            headers["Content-Type"] = content_type
         with self._lock:  # an expired token is fetched once, not by every thread
             authorization = self._authorization()
         if authorization:
-            headers.append(("Authorization", authorization))
+            headers["Authorization"] = authorization
         try:
-            return self._transport.send(method, target, headers, data)
-        except (OSError, http.client.HTTPException) as error:
+            answer = self._pool.request(
+                method,
+                self.server + target,
+                body=data,
+                headers=headers,
+                retries=False,
+                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(method, target.partition("?")[0], error) from error
+        return answer.status, answer.headers, answer.data
 
     def _pause(self, attempt: int, asked: str | None) -> bool:
         """Waits before the next attempt. False when there shall be none."""
@@ -213,10 +220,12 @@ class KubeClient:
         return True
 
     def _unreachable(self, method: str, path: str, error: Exception) -> KubeError:
+        cause = str(error)
         hint = "check that the server runs and that this machine reaches it"
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if "CERTIFICATE_VERIFY_FAILED" in cause or "certificate" in cause.lower():
             hint = "give the cluster's CA in ca_cert or in the kubeconfig, and a host name that the certificate holds"
-        cause = str(error) or type(error).__name__
+        # urllib3 puts its own object in front: "<...HTTPSConnection object at 0x7f..>: Failed to ..."
+        cause = re.sub(r"<[^>]* object at 0x[0-9a-f]+>: |\w+\(host=[^)]*\): ", "", cause)
         return KubeError(f"{self.server} gave no answer to {method} {path}: {cause}; {hint} ({self.source})")
 
     def _refusal(self, method: str, path: str, status: int, answer: bytes) -> KubeError:
@@ -241,44 +250,183 @@ class KubeClient:
         )
 
 
-def connect(params: t.Mapping[str, t.Any]) -> KubeClient:
-    """Makes a client from the options of AUTH_SPEC; see `identity.identify` for their order. No call is made yet.
+def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClient:
+    """Makes a client from the options of AUTH_SPEC; `connections` is how many calls will run at once.
 
-    Raises GpufleetError.
+    As in kubernetes.core: `host` with credentials needs nothing else; `kubeconfig` or `context` reads a kubeconfig;
+    with neither, a pod's service account, then the default kubeconfig. Options override what was read.
+    No call is made yet, but an exec plugin of the kubeconfig runs. Raises GpufleetError.
     """
-    given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
-    who = identify(given)
     try:
-        transport = Transport(
-            who.server,
-            who.tls(),
-            server_name=who.server_name,
-            proxy=who.proxy,
-            proxy_headers=_proxy_headers(given.get("proxy_headers") or {}),
-        )
-    except ValueError as error:
-        raise GpufleetError(f"the server or its proxy cannot be used: {error} ({who.source})") from error
-    return KubeClient(who.server, who.source, transport, who.authorization, who.headers)
+        import urllib3  # noqa: PLC0415
+        from kubernetes import client  # noqa: PLC0415
+        from requests.utils import should_bypass_proxies  # noqa: PLC0415  as the kubernetes package decides it
+    except ImportError as error:
+        raise GpufleetError(
+            f"Python on {socket.gethostname()} cannot import {error.name}; "
+            f"install the package there: {sys.executable} -m pip install '{PACKAGE}'"
+        ) from error
+
+    given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
+    configuration = client.Configuration()
+    with _no_files_left():
+        source = _load(configuration, given)
+        _override(configuration, given)
+        tls = _tls(configuration)
+
+    options: dict[str, t.Any] = {"num_pools": 1, "maxsize": connections, "ssl_context": tls}
+    if getattr(configuration, "tls_server_name", None):
+        options["server_hostname"] = configuration.tls_server_name
+    if not configuration.verify_ssl:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was asked for
+    server = configuration.host.rstrip("/")
+    try:
+        if configuration.proxy and not should_bypass_proxies(server, no_proxy=configuration.no_proxy or ""):
+            pool: t.Any = urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **options)
+        else:
+            pool = urllib3.PoolManager(**options)
+    except (urllib3.exceptions.HTTPError, ValueError) as error:
+        raise GpufleetError(f"proxy {configuration.proxy!r} cannot be used: {error}") from error
+
+    def authorization() -> str | None:
+        if configuration.username:
+            return t.cast(str, configuration.get_basic_auth_token())
+        for setting in configuration.auth_settings().values():
+            return t.cast("str | None", setting["value"])
+        return None
+
+    headers = getattr(urllib3.response, "HTTPHeaderDict")(Accept="application/json")  # noqa: B009  exported from 2.0 on
+    headers["User-Agent"] = "gpufleet.k8s"
+    if given.get("impersonate_user"):
+        headers["Impersonate-User"] = given["impersonate_user"]
+    for group in given.get("impersonate_groups") or ():
+        headers.add("Impersonate-Group", group)
+    return KubeClient(server, source, pool, authorization, headers)
 
 
-def _proxy_headers(given: t.Mapping[str, str | None]) -> list[tuple[str, str]]:
-    def basic(value: str) -> str:
-        return "Basic " + base64.b64encode(value.encode()).decode()
+@contextlib.contextmanager
+def _no_files_left() -> t.Iterator[None]:
+    """Removes the files that the package makes of certificates and keys inside a kubeconfig, for OpenSSL to read.
 
-    headers = (
-        ("Proxy-Authorization", "proxy_basic_auth", basic),
-        ("Authorization", "basic_auth", basic),
-        ("User-Agent", "user_agent", str),
-    )
-    return [(header, write(given[option] or "")) for header, option, write in headers if given.get(option)]
+    It does so itself at the end of a process, but Ansible's workers end without that.
+    """
+    from kubernetes.config import kube_config  # noqa: PLC0415
+
+    others = dict(kube_config._temp_files)
+    try:
+        yield
+    finally:
+        for content, path in [*kube_config._temp_files.items()]:
+            if content not in others:
+                del kube_config._temp_files[content]
+                Path(path).unlink()
+
+
+def _load(configuration: t.Any, given: t.Mapping[str, t.Any]) -> str:
+    """Fills `configuration` from what the options name. Returns where the identity comes from, in words."""
+    from kubernetes import config  # noqa: PLC0415
+    from kubernetes.config import kube_config  # noqa: PLC0415
+
+    for name, wanted in (
+        ("api_key", ("host", "api_key")),
+        ("username", ("host", "username", "password")),
+        ("client_cert", ("host", "client_cert", "client_key")),
+    ):
+        if all(given.get(option) for option in wanted):
+            return f"identity from the option {name} or its K8S_AUTH_* variable"
+
+    kubeconfig, context = given.get("kubeconfig"), given.get("context")
+    if not kubeconfig and not context:
+        try:
+            config.load_incluster_config(client_configuration=configuration)
+        except config.ConfigException:
+            pass  # not in a pod
+        else:
+            return "identity of this pod's service account"
+
+    options = {
+        "context": context,
+        "client_configuration": configuration,
+        "persist_config": bool(given.get("persist_config")),
+    }
+    where = "kubeconfig given as a dict"
+    errors = _Errors()
+    logging.getLogger().addHandler(errors)  # where the package reports a failed exec plugin, and goes on without
+    try:
+        if isinstance(kubeconfig, dict):
+            config.load_kube_config_from_dict(kubeconfig, **options)
+        else:
+            path = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+            where = f"kubeconfig {path}"
+            if not any(Path(part).expanduser().is_file() for part in path.split(":") if part):
+                raise GpufleetError(f"{where} does not exist; give kubeconfig, or host with api_key, or run in a pod")
+            config.load_kube_config(config_file=path, **options)
+    except GpufleetError:
+        raise
+    except Exception as error:  # the package raises whatever YAML, files and plugins raise
+        raise GpufleetError(f"{where} cannot be used: {type(error).__name__}: {error}") from error
+    finally:
+        logging.getLogger().removeHandler(errors)
+    if errors.messages:
+        raise GpufleetError(f"{where} gives no credentials: {'; '.join(errors.messages)}")
+    return f"identity from {where}" + (f", context {context}" if context else "")
+
+
+def _override(configuration: t.Any, given: t.Mapping[str, t.Any]) -> None:
+    import urllib3  # noqa: PLC0415
+
+    for option, attribute in (
+        ("host", "host"),
+        ("username", "username"),
+        ("password", "password"),
+        ("validate_certs", "verify_ssl"),
+        ("ca_cert", "ssl_ca_cert"),
+        ("client_cert", "cert_file"),
+        ("client_key", "key_file"),
+        ("proxy", "proxy"),
+        ("no_proxy", "no_proxy"),
+    ):
+        if option in given:
+            setattr(configuration, attribute, given[option])
+    if "api_key" in given:
+        configuration.refresh_api_key_hook = None
+        configuration.api_key = {"authorization": f"Bearer {given['api_key']}"}
+    headers = {name: value for name, value in given.get("proxy_headers", {}).items() if value}
+    if headers:
+        configuration.proxy_headers = urllib3.make_headers(**headers)
+
+
+def _tls(configuration: t.Any) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except OSError as error:
+        raise GpufleetError(
+            f"TLS files cannot be used: {error} (CA: {configuration.ssl_ca_cert or 'the system'}, "
+            f"client certificate: {configuration.cert_file}, key: {configuration.key_file})"
+        ) from error
+    # Strict from Python 3.13 on: refuses CAs of many running clusters, which Go, and so kubectl, accepts.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not configuration.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(record.getMessage())
 
 
 def _passing(error: KubeError) -> bool:
-    """Whether the same call may succeed a moment later: unknown names and certificates do not heal."""
-    cause = error.__cause__
-    if isinstance(cause, socket.gaierror):
-        return cause.errno == socket.EAI_AGAIN
-    return not isinstance(cause, ssl.SSLCertVerificationError)
+    """Whether the same call may succeed a moment later: wrong names and certificates do not heal."""
+    cause = str(error.__cause__)
+    return not ("certificate" in cause.lower() or "CERTIFICATE" in cause or "resolve" in cause)
 
 
 def _missing_permission(said: str) -> str:

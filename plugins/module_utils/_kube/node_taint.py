@@ -231,7 +231,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if not 1 <= params["parallel"] <= 100:
         raise PlanError(f"parallel is {params['parallel']}; choose 1 to 100 calls at a time")
     wish = taints.wish(params)
-    result = run(NodeTaints(connect(params), params, wish), check_mode)
+    result = run(NodeTaints(connect(params, connections=params["parallel"]), params, wish), check_mode)
     if failures := result["failures"]:
         shown = list(failures.values())[:NAMED]
         more = f"; and {len(failures) - len(shown)} more, see `failures`" if len(failures) > len(shown) else ""

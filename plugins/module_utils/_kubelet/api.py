@@ -18,9 +18,9 @@ import tempfile
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from .._kube.client import KubeClient, KubeError
-from .._kube.transport import Transport
+from .._kube.client import READ_TIMEOUT, KubeClient, KubeError
 from .._plan import GpufleetError
 from . import yaml
 
@@ -83,9 +83,29 @@ class NodeClient(KubeClient):
 
     def __init__(self, who: Identity, token: str | None = None, patient: bool = True) -> None:
         source = "the token in api_key" if token else f"the kubelet's certificate ({who.path})"
-        transport = Transport(who.server, who.context(own_certificate=not token))
-        super().__init__(who.server.rstrip("/"), source, transport, lambda: f"Bearer {token}" if token else None)
+        super().__init__(who.server.rstrip("/"), source, None, lambda: f"Bearer {token}" if token else None, 1)
+        self._context = who.context(own_certificate=not token)
         self._patient = patient
+
+    def _send(self, method: str, target: str, data: bytes | None, content_type: str) -> tuple[int, t.Any, bytes]:
+        headers = {"Accept": "application/json", "User-Agent": "gpufleet.k8s"}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        authorization = self._authorization()
+        if authorization:
+            headers["Authorization"] = authorization
+        where = urlsplit(self.server)
+        connection = http.client.HTTPSConnection(
+            where.hostname or "", where.port or 443, context=self._context, timeout=READ_TIMEOUT
+        )
+        try:
+            connection.request(method, where.path + target, body=data, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(method, target.partition("?")[0], error) from error
+        finally:
+            connection.close()
 
     def _pause(self, attempt: int, asked: str | None) -> bool:
         return self._patient and super()._pause(attempt, asked)

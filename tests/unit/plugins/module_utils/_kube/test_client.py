@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kube import client, identity, transport
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube import client
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
 
 ROOT = Path(__file__).parents[5]
@@ -135,30 +135,6 @@ def test_a_post_is_not_repeated_when_it_may_have_been_executed(server: Server, p
     assert len(pauses) == 1
 
 
-def test_a_post_that_nobody_received_is_repeated(pauses: list[float]) -> None:
-    with Server() as closed:
-        url = closed.url
-    with pytest.raises(client.KubeError, match="Connection refused"):
-        client.connect({"host": url, "api_key": "secret"}).request("POST", "/a", body={})
-    assert len(pauses) == client.ATTEMPTS - 1
-
-
-def test_connections_are_kept_but_not_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.script = [(200, {})] * 5
-    kube = connected(server)
-    opened: list[object] = []
-    connect = transport.Transport._connect
-    monkeypatch.setattr(transport.Transport, "_connect", lambda self: opened.append(1) or connect(self))
-    kube.request("GET", "/1")
-    kube.request("GET", "/2")
-    assert len(opened) == 1
-    kube.request("POST", "/3", body={})  # never on a used one: it could not be repeated
-    assert len(opened) == 2
-    monkeypatch.setattr(transport.time, "monotonic", lambda: time.time() + 10**6)
-    kube.request("GET", "/4")
-    assert len(opened) == 3
-
-
 def test_attempts_end(server: Server, pauses: list[float]) -> None:
     server.script = [(503, {"message": "etcd is gone", "reason": "ServiceUnavailable"})] * client.ATTEMPTS
     with pytest.raises(client.KubeError) as failed:
@@ -233,13 +209,6 @@ def test_an_unreachable_server_is_named(pauses: list[float]) -> None:
     assert len(pauses) == client.ATTEMPTS - 1
 
 
-def test_a_name_that_does_not_exist_is_not_tried_again(pauses: list[float]) -> None:
-    with pytest.raises(client.KubeError, match=r"https://kube.invalid gave no answer to GET /a: \[Errno -[0-9]+\] "):
-        client.connect({"host": "https://kube.invalid", "api_key": "secret"}).request("GET", "/a")
-    # A resolver that cannot be asked may be there in a moment; a name that is not known will not.
-    assert len(pauses) in (0, client.ATTEMPTS - 1)
-
-
 def test_a_proxy_is_used_except_where_it_must_not(server: Server) -> None:
     server.script = [(200, {"via": "proxy"})]
     kube = client.connect(
@@ -250,10 +219,8 @@ def test_a_proxy_is_used_except_where_it_must_not(server: Server) -> None:
     server.script = [(200, {"via": None})]
     direct = connected(server, proxy="http://proxy.invalid:1", no_proxy="127.0.0.0/8")
     assert direct.request("GET", "/a") == {"via": None}
-    with pytest.raises(GpufleetError, match=r"cannot be used: 'gopher://x' is no http URL"):
+    with pytest.raises(GpufleetError, match=r"proxy 'gopher://x' cannot be used"):
         connected(server, proxy="gopher://x")
-    with pytest.raises(GpufleetError, match=r"cannot be used: 'kube' is no http or https URL"):
-        client.connect({"host": "kube", "api_key": "secret"})
 
 
 def kubeconfig(server: Server, **user: t.Any) -> dict[str, t.Any]:
@@ -278,56 +245,6 @@ def test_kubeconfig_as_file_as_dict_and_by_context(server: Server, tmp_path: Pat
     assert [seen[2]["Authorization"] for seen in server.seen] == ["Bearer of-u", "Bearer of-u", "Bearer of-v"]
 
 
-def test_kubeconfig_files_are_merged_as_kubectl_does(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server.script = [(200, {})] * 2
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "token").write_text("from-file\n")
-    first = kubeconfig(server, tokenFile="token")
-    first["users"] = first["users"][:1]
-    (tmp_path / "sub" / "first").write_text(yaml.safe_dump(first))
-    second = {**kubeconfig(server, token="shadowed"), "current-context": "two"}
-    (tmp_path / "second").write_text(yaml.safe_dump(second))
-    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/sub/first:{tmp_path}/missing:{tmp_path}/second")
-    client.connect({}).request("GET", "/")
-    client.connect({"context": "two"}).request("GET", "/")
-    assert [seen[2]["Authorization"] for seen in server.seen] == ["Bearer from-file", "Bearer of-v"]
-    (tmp_path / "sub" / "token").unlink()
-    with pytest.raises(GpufleetError, match=f"token file {tmp_path}/sub/token cannot be read: .*No such file"):
-        client.connect({}).request("GET", "/")
-
-
-def test_kubeconfig_impersonation_proxy_and_basic_authentication(server: Server) -> None:
-    server.script = [(200, {})]
-    content = kubeconfig(server, username="u", password="p", **{"as": "other", "as-groups": ["g"]})
-    content["clusters"][0]["cluster"] = {"server": "http://kube.invalid/base/", "proxy-url": server.url}
-    client.connect({"kubeconfig": content}).request("GET", "/a")
-    _method, path, headers, _data = server.seen[0]
-    assert path == "http://kube.invalid/base/a"
-    assert headers["Authorization"] == "Basic " + base64.b64encode(b"u:p").decode()
-    assert (headers["Impersonate-User"], headers["Impersonate-Group"]) == ("other", "g")
-
-
-@pytest.mark.parametrize(
-    ("server", "no_proxy", "direct"),
-    [
-        ("https://10.1.2.3:6443", "localhost, 10.0.0.0/8", True),
-        ("https://10.1.2.3:6443", "10.1.2.3", True),
-        ("https://10.1.2.3:6443", "11.0.0.0/8,1.2.3", False),
-        ("https://[fd00::1]:6443", "fd00::/8", True),
-        ("https://[fd00::1]:6443", "10.0.0.0/8", False),
-        ("https://api.example.com", ".example.com", True),
-        ("https://api.example.com", "*.example.com", True),
-        ("https://api.EXAMPLE.com", "example.com", True),
-        ("https://api.example.com", "ample.com", False),
-        ("https://api.example.com", "*", True),
-        ("https://api.example.com", "", False),
-        ("https://api.example.com", None, False),
-    ],
-)
-def test_no_proxy(server: str, no_proxy: str | None, direct: bool) -> None:
-    assert transport.bypasses(server, no_proxy) is direct
-
-
 def test_an_exec_plugin_gives_the_token_or_says_why_not(server: Server) -> None:
     def plugin(script: str) -> dict[str, t.Any]:
         version = "client.authentication.k8s.io/v1"
@@ -344,15 +261,7 @@ def test_an_exec_plugin_gives_the_token_or_says_why_not(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [
-        (None, "does not exist; give kubeconfig, or host"),
-        ("[", "cannot be used: while parsing"),
-        ("text", "cannot be used: it is no mapping"),
-        ("{}", "has no current-context; name one in the option context"),
-        ("current-context: a", "cannot be used: it has no context named 'a'"),
-        ("{current-context: a, contexts: [{name: a, context: {user: u}}]}", "cannot be used: it has no cluster"),
-        ("{current-context: a, contexts: [{name: a, context: {cluster: c}}]}", "cannot be used: it has no cluster named 'c'"),
-    ],
+    [(None, "does not exist; give kubeconfig, or host"), ("[", "cannot be used: "), ("{}", "cannot be used: ")],
 )
 def test_bad_kubeconfigs(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "config"
@@ -363,10 +272,8 @@ def test_bad_kubeconfigs(tmp_path: Path, content: str | None, message: str) -> N
 
 
 def test_bad_certificate_files(server: Server) -> None:
-    with pytest.raises(GpufleetError, match=r"ca_cert /nowhere/ca cannot be read: .*No such file"):
+    with pytest.raises(GpufleetError, match=r"TLS files cannot be used: .*No such file.*CA: /nowhere/ca"):
         connected(server, ca_cert="/nowhere/ca")
-    with pytest.raises(GpufleetError, match=r"the certificates or the key are not PEM"):
-        connected(server, ca_cert=__file__)
 
 
 def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,19 +301,11 @@ def test_options_are_documented_with_their_variables() -> None:
             assert f"E({variable})" in str(options[name]["description"]), variable
 
 
-def test_only_plugins_need_the_kubernetes_package(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_says_where_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kubernetes", None)
-    client.connect({"kubeconfig": kubeconfig(server, token="of-u")})
     with pytest.raises(GpufleetError, match=rf"{sys.executable} -m pip install 'kubernetes>=24.2,<37'"):
-        client.connect({"kubeconfig": kubeconfig(server, exec={"command": "x"})})
+        client.connect({})
 
 
-def test_a_missing_yaml_says_where_to_install_it(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    client.connect({"kubeconfig": kubeconfig(server, token="of-u")})
-    with pytest.raises(GpufleetError, match=rf"cannot import yaml.*{sys.executable} -m pip install PyYAML"):
-        client.connect({"kubeconfig": "/some/file"})
-
-
-def test_the_pin_is_the_collections() -> None:
-    assert identity.PACKAGE in (ROOT / "requirements.txt").read_text().replace(" ", "")
+def test_the_pin_is_the_collections(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert client.PACKAGE in (ROOT / "requirements.txt").read_text().replace(" ", "")
