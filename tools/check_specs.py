@@ -43,6 +43,10 @@ def problems(role: Path) -> t.Iterator[str]:
                 yield f"{name} is required and has a default"
         elif name not in defaults:
             yield f"{name} is in argument_specs but has no default in defaults/main.yml"
+        elif "{{" in str(defaults[name]) and option["type"] in ("dict", "int", "bool", "float"):
+            # antsibull-docs wants a value of the type there, and a template is text until it is rendered
+            if "default" in option:
+                yield f"{name}: its default is a template, which argument_specs cannot hold for type {option['type']}; describe it"
         elif option.get("default") != defaults[name]:
             yield f"{name}: argument_specs say default {option.get('default')!r}, defaults/main.yml says {defaults[name]!r}"
         if texts.count(name) - texts.count(f"{name}_") <= (1 if name in defaults else 0):

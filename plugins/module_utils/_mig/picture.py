@@ -74,8 +74,8 @@ def svg(fleet: t.Mapping[str, t.Sequence[Gpu]]) -> str:
                 rows.append(_box(left + start * unit, y, size * unit - 2, fill=fill, label=label, busy=busy))
             y += row
         y += 10
-    size = f'width="{left + width + 10}" height="{y}" font-family="sans-serif" font-size="12"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size}>'
+    extent = f'width="{left + width + 10}" height="{y}" font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {extent}>'
     return "\n".join([head, *rows, "</svg>"]) + "\n"
 
 

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs on a node, with the module's own code, what a playbook cannot time: kills between any two steps, many restarts.
 
-    on_node.py kill NUMBER before|after   PARAMS on stdin: runs kubelet_config and kills itself at a step; 0 when it came to its end
+    on_node.py kill NUMBER before|after   PARAMS on stdin: runs kubelet_config and kills itself at a step; 0 at its end
     on_node.py merge SEED ROUNDS          TOKEN on stdin: random drop-ins, a real restart each; configz must be what merge.py says
     on_node.py time                       PARAMS on stdin: how long a run without change takes
 
@@ -64,13 +64,19 @@ def fragment(chance: random.Random) -> dict[str, t.Any]:
         "maxPods": lambda: chance.choice([0, 50, 110, 200]),
         "podsPerCore": lambda: chance.choice([0, 10]),
         "syncFrequency": lambda: chance.choice(["60s", "90s", "0s", "1m30s"]),
-        "kubeReserved": lambda: chance.choice([{"cpu": "100m"}, {"memory": "64Mi"}, {"cpu": "200m", "memory": "1Mi"}, {"cpu": None}]),
+        "kubeReserved": lambda: chance.choice(
+            [{"cpu": "100m"}, {"memory": "64Mi"}, {"cpu": "200m", "memory": "1Mi"}, {"cpu": None}]
+        ),
         "systemReserved": lambda: chance.choice([{"cpu": "50m"}, {}, {"pid": "100"}]),
-        "evictionHard": lambda: chance.choice([{"memory.available": "64Mi"}, {"nodefs.available": "3%"}, {"imagefs.available": None}]),
+        "evictionHard": lambda: chance.choice(
+            [{"memory.available": "64Mi"}, {"nodefs.available": "3%"}, {"imagefs.available": None}]
+        ),
         "clusterDNS": lambda: chance.choice([["10.96.0.10"], ["10.96.0.10", "10.96.0.11"], []]),
         "logging": lambda: chance.choice([{"verbosity": 1}, {"flushFrequency": "3s"}, {"verbosity": 2, "vmodule": []}]),
         "authentication": lambda: chance.choice([{"webhook": {"cacheTTL": "1m"}}, {"anonymous": {"enabled": False}}]),
-        "featureGates": lambda: chance.choice([{"ContextualLogging": False}, {"ContextualLogging": True}, {"DisableCPUQuotaWithExclusiveCPUs": False}]),
+        "featureGates": lambda: chance.choice(
+            [{"ContextualLogging": False}, {"ContextualLogging": True}, {"DisableCPUQuotaWithExclusiveCPUs": False}]
+        ),
         "containerLogMaxFiles": lambda: chance.choice([2, 5, None]),
         "allowedUnsafeSysctls": lambda: chance.choice([["net.core.somaxconn"], []]),
         "memoryThrottlingFactor": lambda: chance.choice([0.5, 0.9]),
@@ -84,14 +90,17 @@ def fragment(chance: random.Random) -> dict[str, t.Any]:
 
 def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
     """Restarts the kubelet with one to three random drop-ins each time and compares configz with the model."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 test data, no secret
     here = host.Host(validated({"settings": {}, "api_key": token}))
     compared = 0
     for number in range(rounds):
         files = {f"{priority}-random.conf": fragment(chance) for priority in chance.sample(range(10, 99), chance.randint(1, 3))}
         try:
             for name, content in files.items():
-                here.put(str(DIRECTORY / name), yaml.dump({"apiVersion": host_api_version(), "kind": "KubeletConfiguration", **content}))
+                here.put(
+                    str(DIRECTORY / name),
+                    yaml.dump({"apiVersion": host_api_version(), "kind": "KubeletConfiguration", **content}),
+                )
             subprocess.run(["systemctl", "restart", "kubelet"], check=True)
             since = time.time()
             while not here.healthy(10248):
@@ -106,8 +115,12 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
             shown = {key: value for key, value in found.configz.items() if key in expected or key not in merge.COMPUTED}
             wrong = list(known.differences(expected, shown, subset=False))
             if wrong:
-                both = {key: [expected.get(key), found.configz.get(key)] for key in sorted({path.partition(".")[0] for path in wrong})}
-                raise SystemExit(f"round {number}, seed {seed}, files {json.dumps(files)}: model and kubelet differ: {json.dumps(both)}")
+                both = {
+                    key: [expected.get(key), found.configz.get(key)] for key in sorted({path.partition(".")[0] for path in wrong})
+                }
+                raise SystemExit(
+                    f"round {number}, seed {seed}, files {json.dumps(files)}: model and kubelet differ: {json.dumps(both)}"
+                )
             compared += 1
         finally:
             for name in files:
