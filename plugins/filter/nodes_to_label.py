@@ -19,7 +19,7 @@ positional: _input
 options:
   _input:
     description:
-      - Variables of hosts. C(kubeadm_node_labels), or the labels in C(gpufleet_node), are the wish.
+      - Variables of hosts. C(kubeadm_node_labels) over the labels in C(gpufleet_node) are the wish.
       - C(kubeadm__joined), C(kubeadm__init) and C(kubeadm__found) are what was found, the latest first.
     type: list
     elements: dict
@@ -44,7 +44,7 @@ def nodes_to_label(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
     """Hosts that are no nodes, or without a wish, are left alone. Pure."""
     manifests = []
     for host in hosts:
-        wish = host.get("kubeadm_node_labels") or host.get("gpufleet_node", {}).get("labels", {})
+        wish = {**host.get("gpufleet_node", {}).get("labels", {}), **host.get("kubeadm_node_labels", {})}
         found = (host.get(name, {}).get("node") for name in ("kubeadm__joined", "kubeadm__init", "kubeadm__found"))
         node: t.Mapping[str, t.Any] = next((node for node in found if node), {})
         if node and any(node["labels"].get(key) != str(value) for key, value in wish.items()):

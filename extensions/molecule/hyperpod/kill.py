@@ -39,15 +39,14 @@ def say(text: str) -> None:
 def run_until(command: list[str], task: str, delay: float) -> str:
     """Starts the run and kills it; returns what it had said. A run in which the task has nothing to do just ends."""
     said = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    with process:
+        for line in process.stdout or ():
             said.append(line)
             if line.startswith("TASK [") and task in line:
                 time.sleep(delay)  # the moment within the task is the point
                 os.killpg(process.pid, signal.SIGKILL)
                 break
-        process.stdout.read()
     return "".join(said)
 
 

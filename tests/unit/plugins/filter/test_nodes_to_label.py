@@ -23,7 +23,7 @@ def found(**labels):
         ({**WISH, "kubeadm__found": found()}, {"zone": "a"}),
         ({**WISH, "kubeadm__found": found(), "kubeadm__joined": found(zone="a")}, None),  # registered with it in this run
         ({**WISH, "kubeadm__found": found(zone="a"), "kubeadm__joined": {"skipped": True}}, None),
-        ({**WISH, "kubeadm_node_labels": {"size": 8}, "kubeadm__found": found(zone="a")}, {"size": "8"}),
+        ({**WISH, "kubeadm_node_labels": {"size": 8}, "kubeadm__found": found(zone="a")}, {"zone": "a", "size": "8"}),
         ({**WISH, "kubeadm__found": {"node": {}}}, None),  # not joined
         (WISH, None),
         ({"kubeadm__found": found(zone="a")}, None),
