@@ -38,19 +38,23 @@ def problems(role: Path) -> t.Iterator[str]:
             yield f"{name} does not start with the role's name"
         if not option.get("description"):
             yield f"{name} has no description"
-        if option.get("required"):
-            if name in defaults or "default" in option:
-                yield f"{name} is required and has a default"
-        elif name not in defaults:
-            yield f"{name} is in argument_specs but has no default in defaults/main.yml"
-        elif "{{" in str(defaults[name]) and option["type"] in ("dict", "int", "bool", "float"):
-            # antsibull-docs wants a value of the type there, and a template is text until it is rendered
-            if "default" in option:
-                yield f"{name}: its default is a template, which argument_specs cannot hold for type {option['type']}; describe it"
-        elif option.get("default") != defaults[name]:
-            yield f"{name}: argument_specs say default {option.get('default')!r}, defaults/main.yml says {defaults[name]!r}"
+        yield from wrong_default(name, option, defaults)
         if texts.count(name) - texts.count(f"{name}_") <= (1 if name in defaults else 0):
             yield f"{name} is used nowhere"
+
+
+def wrong_default(name: str, option: dict[str, t.Any], defaults: dict[str, t.Any]) -> t.Iterator[str]:
+    if option.get("required"):
+        if name in defaults or "default" in option:
+            yield f"{name} is required and has a default"
+    elif name not in defaults:
+        yield f"{name} is in argument_specs but has no default in defaults/main.yml"
+    elif "{{" in str(defaults[name]) and option["type"] in ("dict", "int", "bool", "float"):
+        # antsibull-docs wants a value of the type there, and a template is text until it is rendered
+        if "default" in option:
+            yield f"{name}: its default is a template, which argument_specs cannot hold for a {option['type']}; describe it"
+    elif option.get("default") != defaults[name]:
+        yield f"{name}: argument_specs say default {option.get('default')!r}, defaults/main.yml says {defaults[name]!r}"
 
 
 def main() -> int:
