@@ -21,6 +21,8 @@ RELEASES = (
     "1.31.0",
     "1.32.2",
     "1.33.13",
+    "1.34.4",
+    "1.35.4",
     "1.36.3",
 )
 
@@ -208,7 +210,7 @@ cpuCFSQuota true
 cpuCFSQuotaPeriod "100ms"
 cpuManagerPolicy "none"
 cpuManagerReconcilePeriod "10s"
-crashLoopBackOff 32:{} 36:{"maxContainerRestartPeriod":"5m0s"}
+crashLoopBackOff 32:{} 35:{"maxContainerRestartPeriod":"5m0s"}
 enableControllerAttachDetach true
 enableDebugFlagsHandler true
 enableDebuggingHandlers true
@@ -219,7 +221,7 @@ enforceNodeAllocatable ["pods"]
 eventBurst 100
 eventRecordQPS 50
 evictionPressureTransitionPeriod "5m0s"
-failCgroupV1 31:false 36:true
+failCgroupV1 31:false 35:true
 failSwapOn true
 fileCheckFrequency "20s"
 hairpinMode "promiscuous-bridge"
@@ -230,13 +232,15 @@ imageGCHighThresholdPercent 85
 imageGCLowThresholdPercent 80
 imageMaximumGCAge 29:"0s"
 imageMinimumGCAge "2m0s"
-imagePullCredentialsVerificationPolicy 36:"NeverVerifyPreloadedImages"
+imagePullCredentialsVerificationPolicy 35:"NeverVerifyPreloadedImages"
 iptablesDropBit 15
 iptablesMasqueradeBit 14
 kubeAPIBurst 100
 kubeAPIQPS 50
 localStorageCapacityIsolation true
-logging {"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"}},"verbosity":0} 30:{"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"},"text":{"infoBufferSize":"0"}},"verbosity":0}
+logging \
+{"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"}},"verbosity":0} \
+30:{"flushFrequency":"5s","format":"text","options":{"json":{"infoBufferSize":"0"},"text":{"infoBufferSize":"0"}},"verbosity":0}
 makeIPTablesUtilChains true
 maxOpenFiles 1000000
 maxPods 110
@@ -276,35 +280,35 @@ APIPriorityAndFairness b+ 29:G+ 31:-
 APIResponseCompression b+
 APISelfSubjectReview G+ 30:-
 APIServerIdentity b+
-APIServerTracing b+ 36:G+
+APIServerTracing b+ 34:G+
 APIServingWithRoutine 30:a
 AdmissionWebhookMatchConditions b+ 30:G+ 33:-
 AggregatedDiscoveryEndpoint b+ 30:G+ 33:-
-AggregatedDiscoveryRemoveBetaType 33:d+ 36:D+
+AggregatedDiscoveryRemoveBetaType 33:d+ 35:D+
 AllAlpha a
 AllBeta b
 AllowDNSOnlyNodeCSR 31:d
 AllowInsecureKubeletCertificateSigningRequests 31:d
-AllowOverwriteTerminationGracePeriodSeconds 32:d 36:D
+AllowOverwriteTerminationGracePeriodSeconds 32:d 35:D
 AllowParsingUserUIDFromCertAuth 33:b+
 AllowServiceExternalIPs 36:g+
-AllowServiceLBStatusOnNonLB 29:d 32:D 36:-
+AllowServiceLBStatusOnNonLB 29:d 32:D 35:-
 AllowUnsafeMalformedObjectDeletion 32:a
-AnonymousAuthConfigurableEndpoints 31:a 32:b+ 36:G+
+AnonymousAuthConfigurableEndpoints 31:a 32:b+ 34:G+
 AnyVolumeDataSource b+ 33:G+
 AppArmor b+ 31:G+ 33:-
 AppArmorFields 30:b+ 31:G+ 33:-
 AtomicFIFO 36:b+
-AuthorizeNodeWithSelectors 31:a 32:b+ 36:G+
-AuthorizePodWebsocketUpgradeCreatePermission 36:b+
-AuthorizeWithSelectors 31:a 32:b+ 36:G+
+AuthorizeNodeWithSelectors 31:a 32:b+ 34:G+
+AuthorizePodWebsocketUpgradeCreatePermission 35:b+
+AuthorizeWithSelectors 31:a 32:b+ 34:G+
 BtreeWatchCache 32:b+ 33:G+
 CBORServingAndStorage 32:a
 CPUManager G+ 33:-
 CPUManagerPolicyAlphaOptions a
 CPUManagerPolicyBetaOptions b+
 CPUManagerPolicyOptions b+ 33:G+
-CRDObservedGenerationTracking 36:b+
+CRDObservedGenerationTracking 35:b 36:b+
 CRDValidationRatcheting a 30:b+ 33:G+
 CRIListStreaming 36:a
 CSIMigrationAzureFile G+ 30:-
@@ -312,99 +316,99 @@ CSIMigrationPortworx b 31:b+ 33:G+ 36:-
 CSIMigrationRBD d 31:-
 CSIMigrationvSphere G+ 29:-
 CSINodeExpandSecret b+ 29:G+ 31:-
-CSIServiceAccountTokenSecrets 36:G+
+CSIServiceAccountTokenSecrets 35:b+ 36:G+
 CSIVolumeHealth a
-ChangeContainerStatusOnKubeletRestart 36:d
-ClearingNominatedNodeNameAfterBinding 36:b+
+ChangeContainerStatusOnKubeletRestart 35:d
+ClearingNominatedNodeNameAfterBinding 34:a 35:b+
 ClientsAllowCARotation 36:b+
 ClientsAllowCBOR 32:a
 ClientsAllowTLSCacheGC 36:b+
 ClientsPreferCBOR 32:a
-CloudControllerManagerWatchBasedRoutesReconciliation 36:a
+CloudControllerManagerWatchBasedRoutesReconciliation 35:a
 CloudControllerManagerWebhook a
 CloudDualStackNodeIPs a 29:b+ 30:G+ 32:-
 ClusterTrustBundle a 33:b
 ClusterTrustBundleProjection 29:a 33:b
 ComponentFlagz 32:a 36:b+
-ComponentSLIs b+ 32:G+ 36:-
+ComponentSLIs b+ 32:G+ 35:-
 ComponentStatusz 32:a 36:b+
 ConcurrentWatchObjectDecode 31:b
 ConsistentHTTPGetHandlers g+ 30:G+ 31:-
-ConsistentListFromCache a 31:b+ 36:G+
-ConstrainedImpersonation 36:b+
+ConsistentListFromCache a 31:b+ 34:G+
+ConstrainedImpersonation 35:a 36:b+
 ContainerCheckpoint a 30:b+
-ContainerRestartRules 36:b+
+ContainerRestartRules 34:a 35:b+
 ContainerStopSignals 33:a
 ContextualLogging a 30:b+
 ControllerManagerReleaseLeaderElectionLockOnExit 36:a
 CoordinatedLeaderElection 31:a 33:b
 CronJobTimeZone G+ 29:-
-CronJobsScheduledAnnotation b+ 32:G+ 36:-
+CronJobsScheduledAnnotation b+ 32:G+ 35:-
 CrossNamespaceVolumeDataSource a
 CustomCPUCFSQuotaPeriod a 36:g+
 CustomResourceFieldSelectors 30:a 31:b+ 32:G+
 CustomResourceValidationExpressions b+ 29:G+ 31:-
-DRAAdminAccess 32:a 36:G+
-DRAConsumableCapacity 36:b+
+DRAAdminAccess 32:a 34:b+ 36:G+
+DRAConsumableCapacity 34:a 36:b+
 DRAControlPlaneController 31:a 32:-
-DRADeviceBindingConditions 36:b+
-DRADeviceTaintRules 36:b
+DRADeviceBindingConditions 34:a 36:b+
+DRADeviceTaintRules 35:a 36:b
 DRADeviceTaints 33:a 36:b+
-DRAExtendedResource 36:b+
+DRAExtendedResource 34:a 36:b+
 DRAListTypeAttributes 36:a
 DRANodeAllocatableResources 36:a
 DRAPartitionableDevices 33:a 36:b+
-DRAPrioritizedList 33:a 36:g+
+DRAPrioritizedList 33:a 34:b+ 36:g+
 DRAResourceClaimDeviceStatus 32:a 33:b+
 DRAResourceClaimGranularStatusAuthorization 36:b+
 DRAResourcePoolStatus 36:a
-DRASchedulerFilterTimeout 36:b+
+DRASchedulerFilterTimeout 34:b+
 DRAWorkloadResourceClaims 36:a
 DeclarativeValidation 33:b+ 36:G+
 DeclarativeValidationBeta 36:b+
 DeclarativeValidationTakeover 33:b 36:d
 DefaultHostNetworkHostPortsInPodTemplates d 31:-
-DeploymentReplicaSetTerminatingReplicas 33:a 36:b+
-DetectCacheInconsistency 36:b+
-DevicePluginCDIDevices a 29:b+ 31:G+ 36:-
-DisableAllocatorDualWrite 31:a 33:b 36:G+
+DeploymentReplicaSetTerminatingReplicas 33:a 35:b+
+DetectCacheInconsistency 34:b+
+DevicePluginCDIDevices a 29:b+ 31:G+ 34:-
+DisableAllocatorDualWrite 31:a 33:b 34:g+ 35:G+
 DisableCPUQuotaWithExclusiveCPUs 33:b+ 36:d+
 DisableCloudProviders a 29:b+ 31:G+ 33:-
 DisableKubeletCloudCredentialProviders a 29:b+ 31:G+ 33:-
 DisableNodeKubeProxyVersion 29:a 31:b+ 32:d 33:d+ 36:D+
 DownwardAPIHugePages G+ 29:-
-DynamicResourceAllocation a 32:b 36:G+
+DynamicResourceAllocation a 32:b 34:g+ 35:G+
 EfficientWatchResumption G+ 33:-
-ElasticIndexedJob b+ 31:G+ 36:-
-EnvFiles 36:b+
+ElasticIndexedJob b+ 31:G+ 34:-
+EnvFiles 34:a 35:b+
 EventedPLEG a
-ExecProbeTimeout g+ 36:G+
+ExecProbeTimeout g+ 35:G+
 ExpandedDNSConfig G+ 30:-
 ExperimentalHostUserNamespaceDefaulting D 30:-
 ExtendWebSocketsToKubelet 36:b+
-ExternalServiceAccountTokenSigner 32:a 36:G+
+ExternalServiceAccountTokenSigner 32:a 34:b+ 36:G+
 GRPCContainerProbe G+ 29:-
-GangScheduling 36:a
-GenericWorkload 36:a
+GangScheduling 35:a
+GenericWorkload 35:a
 GitRepoVolumeDriver 33:d 36:D
 GracefulNodeShutdown b+
 GracefulNodeShutdownBasedOnPodPriority b+
-HPAConfigurableTolerance 33:a 36:b+
+HPAConfigurableTolerance 33:a 35:b+
 HPAContainerMetrics b+ 30:G+ 32:-
 HPAScaleToZero a
 HonorPVReclaimPolicy a 31:b+ 33:G+ 36:-
-HostnameOverride 36:b+
+HostnameOverride 34:a 35:b+
 IPTablesOwnershipCleanup G+ 30:-
-ImageMaximumGCAge 29:a 30:b+ 36:G+
-ImageVolume 31:a 33:b 36:G+
+ImageMaximumGCAge 29:a 30:b+ 35:G+
+ImageVolume 31:a 33:b 35:b+ 36:G+
 ImageVolumeWithDigest 36:a
 InOrderInformers 33:b+ 36:G+
-InOrderInformersBatchProcess 36:b+
-InPlacePodLevelResourcesVerticalScaling 36:b+
-InPlacePodVerticalScaling a 33:b+ 36:G+
+InOrderInformersBatchProcess 35:b+
+InPlacePodLevelResourcesVerticalScaling 35:a 36:b+
+InPlacePodVerticalScaling a 33:b+ 35:G+
 InPlacePodVerticalScalingAllocatedStatus 32:a 33:d 36:-
 InPlacePodVerticalScalingExclusiveCPUs 32:a
-InPlacePodVerticalScalingExclusiveMemory 36:a
+InPlacePodVerticalScalingExclusiveMemory 34:a
 InPlacePodVerticalScalingInitContainers 36:b+
 InTreePluginAWSUnregister a 31:-
 InTreePluginAzureDiskUnregister a 31:-
@@ -414,12 +418,12 @@ InTreePluginOpenStackUnregister a 31:-
 InTreePluginPortworxUnregister a 36:-
 InTreePluginRBDUnregister d 31:-
 InTreePluginvSphereUnregister a 31:-
-InformerResourceVersion 30:a 36:g+
+InformerResourceVersion 30:a 35:g+
 JobBackoffLimitPerIndex a 29:b+ 33:G+
-JobManagedBy 30:a 32:b+ 36:G+
+JobManagedBy 30:a 32:b+ 35:G+
 JobMutableNodeSchedulingDirectives G+ 29:-
 JobPodFailurePolicy b+ 31:G+ 33:-
-JobPodReplacementPolicy a 29:b+ 36:G+
+JobPodReplacementPolicy a 29:b+ 34:G+
 JobReadyPods b+ 29:G+ 31:-
 JobSuccessPolicy 30:a 31:b+ 33:G+
 JobTrackingWithFinalizers G+ 29:-
@@ -427,27 +431,27 @@ KMSv1 d+ 29:d
 KMSv2 b+ 29:G+ 32:-
 KMSv2KDF b 29:G+ 32:-
 KubeProxyDrainingTerminatingNodes a 30:b+ 31:G+ 33:-
-KubeletCgroupDriverFromCRI a 31:b+ 36:G+
-KubeletCrashLoopBackOffMax 32:a 36:b+
-KubeletEnsureSecretPulledImages 33:a 36:b+
+KubeletCgroupDriverFromCRI a 31:b+ 34:G+
+KubeletCrashLoopBackOffMax 32:a 35:b+
+KubeletEnsureSecretPulledImages 33:a 35:b+
 KubeletFineGrainedAuthz 32:a 33:b+ 36:G+
 KubeletInUserNamespace a
-KubeletPSI 33:a 36:G+
+KubeletPSI 33:a 34:b+ 36:G+
 KubeletPodResources G+ 30:-
-KubeletPodResourcesDynamicResources a 36:G+
-KubeletPodResourcesGet a 36:G+
+KubeletPodResourcesDynamicResources a 34:b+ 36:G+
+KubeletPodResourcesGet a 34:b+ 36:G+
 KubeletPodResourcesGetAllocatable G+ 30:-
-KubeletPodResourcesListUseActivePods 36:d+
+KubeletPodResourcesListUseActivePods 34:d+
 KubeletRegistrationGetOnExistsOnly 32:d
 KubeletSeparateDiskGC 29:a 31:b+
-KubeletServiceAccountTokenForCredentialProviders 33:a 36:b+
-KubeletTracing b+ 36:G+
+KubeletServiceAccountTokenForCredentialProviders 33:a 34:b+
+KubeletTracing b+ 34:G+
 LegacyServiceAccountTokenCleanUp a 29:b+ 30:G+ 32:-
 LegacyServiceAccountTokenNoAutoGeneration G+ 29:-
 LegacyServiceAccountTokenTracking G+ 30:-
-LegacySidecarContainers 33:d 36:-
-ListFromCacheSnapshot 33:a 36:b+
-LoadBalancerIPMode 29:a 30:b+ 32:G+ 36:-
+LegacySidecarContainers 33:d 34:-
+ListFromCacheSnapshot 33:a 34:b+
+LoadBalancerIPMode 29:a 30:b+ 32:G+ 35:-
 LocalStorageCapacityIsolationFSQuotaMonitoring a 31:b
 LogarithmicScaleDown b+ 31:G+
 LoggingAlphaOptions a
@@ -455,75 +459,76 @@ LoggingBetaOptions b+
 ManifestBasedAdmissionControlConfig 36:a
 MatchLabelKeysInPodAffinity 29:a 31:b+ 33:G+
 MatchLabelKeysInPodTopologySpread b+
-MatchLabelKeysInPodTopologySpreadSelectorMerge 36:b+
-MaxUnavailableStatefulSet a 36:b
+MatchLabelKeysInPodTopologySpreadSelectorMerge 34:b+
+MaxUnavailableStatefulSet a 35:b
 MemoryManager b+ 32:G+ 36:-
 MemoryQoS a
 MinDomainsInPodTopologySpread b+ 30:G+ 32:-
 MinimizeIPTablesRestore G+ 30:-
 MultiCIDRRangeAllocator a 29:-
-MultiCIDRServiceAllocator a 31:b 33:g+ 36:G+
-MutableCSINodeAllocatableCount 33:a 36:G+
-MutablePVNodeAffinity 36:a
-MutablePodResourcesForSuspendedJobs 36:b+
-MutableSchedulingDirectivesForSuspendedJobs 36:b+
-MutatingAdmissionPolicy 30:a 36:g+
+MultiCIDRServiceAllocator a 31:b 33:g+ 34:G+
+MutableCSINodeAllocatableCount 33:a 34:b 35:b+ 36:G+
+MutablePVNodeAffinity 35:a
+MutablePodResourcesForSuspendedJobs 35:a 36:b+
+MutableSchedulingDirectivesForSuspendedJobs 35:a 36:b+
+MutatingAdmissionPolicy 30:a 34:b 36:g+
 NFTablesProxyMode 29:a 31:b+ 33:G+
 NativeHistograms 36:a
 NewVolumeManagerReconstruction b+ 30:G+ 32:-
-NodeDeclaredFeatures 36:b+
+NodeDeclaredFeatures 35:a 36:b+
 NodeInclusionPolicyInPodTopologySpread b+ 33:G+
 NodeLogQuery a 30:b 36:G+
 NodeOutOfServiceVolumeDetach G+ 32:-
-NodeSwap b 30:b+ 36:G+
-NominatedNodeNameForExpectation 36:b+
+NodeSwap b 30:b+ 34:G+
+NominatedNodeNameForExpectation 34:a 35:b+
 OpenAPIEnums b+
 OpenAPIV3 G+ 29:-
-OpportunisticBatching 36:b+
-OrderedNamespaceDeletion 30:b 31:- 33:b+ 36:G+
+OpportunisticBatching 35:b+
+OrderedNamespaceDeletion 30:b 31:- 33:b+ 34:G+
 PDBUnhealthyPodEvictionPolicy b+ 31:G+ 33:-
 PLEGOnDemandRelist 36:b+
 PersistentVolumeClaimUnusedSinceTime 36:a
 PersistentVolumeLastPhaseTransitionTime a 29:b+ 31:G+ 33:-
 PodAndContainerStatsFromCRI a
-PodCertificateRequest 36:b
+PodCertificateRequest 34:a 35:b
 PodDeletionCost b+
-PodDisruptionConditions b+ 31:G+ 36:-
+PodDisruptionConditions b+ 31:G+ 34:-
 PodHostIPs a 29:b+ 30:G+ 32:-
-PodIndexLabel b+ 32:G+ 36:-
+PodIndexLabel b+ 32:G+ 35:-
 PodLevelResourceManagers 36:a
-PodLevelResources 32:a 36:b+
-PodLifecycleSleepAction 29:a 30:b+ 36:G+
-PodLifecycleSleepActionAllowZero 32:a 33:b+ 36:G+
+PodLevelResources 32:a 34:b+
+PodLifecycleSleepAction 29:a 30:b+ 34:G+
+PodLifecycleSleepActionAllowZero 32:a 33:b+ 34:G+
 PodLogsQuerySplitStreams 32:a
-PodObservedGenerationTracking 33:a 36:G+
+PodObservedGenerationTracking 33:a 34:b+ 35:G+
 PodReadyToStartContainersCondition a 29:b+
 PodSchedulingReadiness b+ 30:G+
-PodTopologyLabelsAdmission 33:a 36:b+
+PodTopologyLabelsAdmission 33:a 35:b+
 PodsAPI 36:a
 PortForwardWebsockets 30:a 31:b+
-PreferSameTrafficDistribution 33:a 36:G+
-PreventStaticPodAPIReferences 36:b+
+PreferSameTrafficDistribution 33:a 34:b+ 35:G+
+PreventStaticPodAPIReferences 34:b+
+ProbeHostPodSecurityStandards 34:G+ 35:-
 ProbeTerminationGracePeriod G+ 29:-
 ProcMountType a 31:b 33:b+ 36:G+
 ProxyTerminatingEndpoints G+ 30:-
 QOSReserved a
 ReadWriteOncePod b+ 29:G+ 31:-
-RecoverVolumeExpansionFailure a 32:b+ 36:G+
+RecoverVolumeExpansionFailure a 32:b+ 34:G+
 RecursiveReadOnlyMounts 30:a 31:b+ 33:G+
 ReduceDefaultCrashLoopBackOffDecay 33:a
-RelaxedDNSSearchValidation 32:a 33:b+ 36:G+
-RelaxedEnvironmentVariableValidation 30:a 32:b+ 36:G+
-RelaxedServiceNameValidation 36:b+
+RelaxedDNSSearchValidation 32:a 33:b+ 34:G+
+RelaxedEnvironmentVariableValidation 30:a 32:b+ 34:G+
+RelaxedServiceNameValidation 34:a 36:b+
 ReloadKubeletClientCAFile 36:b+
 ReloadKubeletServerCertificateFile 31:b+
 RemainingItemCount b+ 29:G+ 33:-
 RemoteRequestHeaderUID 32:a 33:b+
 RemoveSelfLink G+ 30:-
-ResilientWatchCacheInitialization 31:b+ 36:G+
+ResilientWatchCacheInitialization 31:b+ 34:G+
 ResourceHealthStatus 31:a 36:b+
 ResourceHealthStatusMessage 36:b+
-RestartAllContainersOnContainerExits 36:b+
+RestartAllContainersOnContainerExits 35:a 36:b+
 RetroactiveDefaultStorageClass G+ 29:-
 RetryGenerateName 30:a 31:b+ 32:G+
 RotateKubeletServerCertificate b+
@@ -531,14 +536,14 @@ RuntimeClassInImageCriApi 29:a
 SELinuxChangePolicy 32:a 33:b+ 36:G+
 SELinuxMount 30:a 33:b
 SELinuxMountReadWriteOncePod b+ 36:G+
-SchedulerAsyncAPICalls 36:b
+SchedulerAsyncAPICalls 34:b
 SchedulerAsyncPreemption 32:a 33:b+
 SchedulerPopFromBackoffQ 33:b+
-SchedulerQueueingHints b 32:b+ 36:G+
+SchedulerQueueingHints b 32:b+ 34:G+
 SeccompDefault G+ 29:-
 SecurityContextDeny a 30:-
 SeparateCacheWatchRPC b+ 33:d 36:D
-SeparateTaintEvictionController 29:b+ 36:G+
+SeparateTaintEvictionController 29:b+ 34:G+
 ServerSideApply G+ 32:-
 ServerSideFieldValidation G+ 32:-
 ServiceAccountNodeAudienceRestriction 32:b 33:b+
@@ -551,35 +556,35 @@ ServiceNodePortStaticSubrange b+ 29:G+ 31:-
 ServiceTrafficDistribution 30:a 31:b+ 33:G+ 36:-
 ShardedListAndWatch 36:a
 SidecarContainers a 29:b+ 33:G+
-SizeBasedListCostEstimate 36:b+
-SizeMemoryBackedVolumes b+ 32:G+ 36:-
+SizeBasedListCostEstimate 34:b+
+SizeMemoryBackedVolumes b+ 32:G+ 35:-
 SkipReadOnlyValidationGCE a 29:d+ 31:-
 StableLoadBalancerNodeSet b+ 30:G+ 32:-
 StaleControllerConsistencyDaemonSet 36:b+
 StaleControllerConsistencyJob 36:b+
 StaleControllerConsistencyReplicaSet 36:b+
 StaleControllerConsistencyStatefulSet 36:b+
-StatefulSetAutoDeletePVC b+ 32:G+ 36:-
-StatefulSetSemanticRevisionComparison 36:b+
-StatefulSetStartOrdinal b+ 31:G+ 36:-
+StatefulSetAutoDeletePVC b+ 32:G+ 35:-
+StatefulSetSemanticRevisionComparison 34:b+
+StatefulSetStartOrdinal b+ 31:G+ 34:-
 StorageCapacityScoring 33:a
 StorageNamespaceIndex 30:b+ 33:d+
 StorageVersionAPI a
 StorageVersionHash b+
-StorageVersionMigrator 30:a 36:b
-StreamingCollectionEncodingToJSON 33:b+ 36:G+
-StreamingCollectionEncodingToProtobuf 33:b+ 36:G+
-StrictCostEnforcementForVAP 30:b 32:G+ 36:-
-StrictCostEnforcementForWebhooks 30:b 32:G+ 36:-
+StorageVersionMigrator 30:a 35:b
+StreamingCollectionEncodingToJSON 33:b+ 34:G+
+StreamingCollectionEncodingToProtobuf 33:b+ 34:G+
+StrictCostEnforcementForVAP 30:b 32:G+ 35:-
+StrictCostEnforcementForWebhooks 30:b 32:G+ 35:-
 StrictIPCIDRValidation 33:a 36:b+
-StructuredAuthenticationConfiguration 29:a 30:b+ 36:G+
-StructuredAuthenticationConfigurationEgressSelector 36:b+
-StructuredAuthenticationConfigurationJWKSMetrics 36:b+
+StructuredAuthenticationConfiguration 29:a 30:b+ 34:G+
+StructuredAuthenticationConfigurationEgressSelector 34:b+
+StructuredAuthenticationConfigurationJWKSMetrics 35:b+
 StructuredAuthorizationConfiguration 29:a 30:b+ 32:G+ 36:-
-SupplementalGroupsPolicy 31:a 33:b+ 36:G+
-SystemdWatchdog 32:b+ 36:G+
-TaintTolerationComparisonOperators 36:a
-TokenRequestServiceAccountUIDValidation 36:b+
+SupplementalGroupsPolicy 31:a 33:b+ 35:G+
+SystemdWatchdog 32:b+ 35:G+
+TaintTolerationComparisonOperators 35:a
+TokenRequestServiceAccountUIDValidation 34:b+
 TopologyAwareHints b+ 33:G+ 36:-
 TopologyAwareWorkloadScheduling 36:a
 TopologyManager G+ 29:-
@@ -590,22 +595,22 @@ TranslateStreamCloseWebsocketRequests 29:a 30:b+
 UnauthenticatedHTTP2DOSMitigation b 29:b+
 UnknownVersionInteroperabilityProxy a 36:b+
 UnlockWhileProcessingFIFO 36:b+
-UserNamespacesHostNetworkSupport 36:a
-UserNamespacesPodSecurityStandards 29:a 36:-
+UserNamespacesHostNetworkSupport 35:a
+UserNamespacesPodSecurityStandards 29:a 35:-
 UserNamespacesSupport a 30:b 33:b+ 36:G+
 ValidatingAdmissionPolicy b 30:G+ 32:-
-VolumeAttributesClass 29:a 31:b 36:G+
+VolumeAttributesClass 29:a 31:b 34:g+ 36:G+
 VolumeCapacityPriority a 33:-
-VolumeLimitScaling 36:a
+VolumeLimitScaling 35:a
 WatchBookmark G+ 33:-
 WatchCacheInitializationPostStartHook 31:b 36:b+
 WatchFromStorageWithoutResourceVersion b 33:D 36:-
-WatchList a 32:b+ 33:b 36:b+
-WatchListClient 30:b 36:b+
-WinDSR a 33:b+ 36:G+
-WinOverlay b+ 36:G+
+WatchList a 32:b+ 33:b 34:b+
+WatchListClient 30:b 35:b+
+WinDSR a 33:b+ 34:G+
+WinOverlay b+ 34:G+
 WindowsCPUAndMemoryAffinity 32:a
-WindowsGracefulNodeShutdown 32:a 36:b+
+WindowsGracefulNodeShutdown 32:a 34:b+
 WindowsHostNetwork a+ 33:d
 WorkloadAwarePreemption 36:a
 WorkloadWithJob 36:a
@@ -721,8 +726,8 @@ cpu.align-by-socket a
 cpu.distribute-cpus-across-cores 31:a
 cpu.distribute-cpus-across-numa a 33:b
 cpu.full-pcpus-only b 33:g
-cpu.prefer-align-cpus-by-uncorecache 32:a 36:g
-cpu.strict-cpu-reservation 32:a 33:b 36:g
-topology.max-allowable-numa-nodes 31:b 36:g
+cpu.prefer-align-cpus-by-uncorecache 32:a 34:b 36:g
+cpu.strict-cpu-reservation 32:a 33:b 35:g
+topology.max-allowable-numa-nodes 31:b 35:g
 topology.prefer-closest-numa-nodes b 32:g
 """
