@@ -79,7 +79,7 @@ def data_disk(
     asked = [mounts.get(path.rstrip("/") or "/", {}) for path in candidates]
     chosen = next((number for number, unit in enumerate(asked) if unit.get("ActiveState") == "active"), len(asked))
     pending = asked[:chosen] + ([units.get(name, {}) for name in services] if chosen else [])
-    states = [(path, unit) for path, unit in zip(candidates, asked)] + [(name, units.get(name, {})) for name in services]
+    states = list(zip(candidates, asked)) + [(name, units.get(name, {})) for name in services]
     return {
         "path": candidates[chosen] if chosen < len(asked) else "",
         "settled": not any(map(_on_its_way, pending)),

@@ -76,7 +76,7 @@ def identity_problems(hostvars: t.Mapping[str, t.Any], hosts: t.Sequence[str], i
                 problems.append(f"{first} and {host} have the same {kind} {value}; {_ADVICE[kind]}")
         if len(name) > 253 or not _NODE_NAME.fullmatch(name):
             problems.append(f"{host} has the host name {name!r}, which cannot be a node name (RFC 1123); {_ADVICE['host name']}")
-        elif inventory_names and host != name and host != name.split(".")[0]:
+        elif inventory_names and host != name and host != name.split(".", maxsplit=1)[0]:
             problems.append(f"{host} of the inventory calls itself {name!r}; {_ADVICE['host name']}, or correct the inventory")
     return problems
 

@@ -83,7 +83,9 @@ _value:
   elements: dict
 """
 
-KUBEADM, KUBELET, KUBE_PROXY = "kubeadm.k8s.io/v1beta4", "kubelet.config.k8s.io/v1beta1", "kubeproxy.config.k8s.io/v1alpha1"
+KUBEADM = "kubeadm.k8s.io/v1beta4"
+KUBELET = "kubelet.config.k8s.io/v1beta1"
+KUBE_PROXY = "kubeproxy.config.k8s.io/v1alpha1"
 #: The token that `kubeadm init` insists on making is not used; it should not outlive the run.
 UNUSED_TTL = "5m0s"
 Document = dict[str, t.Any]

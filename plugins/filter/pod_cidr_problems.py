@@ -67,7 +67,8 @@ DEFAULT_MASK = {4: 24, 6: 64}
 #: The controller manager refuses more bits than this between a pod range and a node's share of it.
 MAX_SUBNET_BITS = 16
 #: The API server's limit for the bits of a service range, and the least that leaves room for the DNS service (its 10th address).
-MAX_SERVICE_BITS, MIN_SERVICE_BITS = 20, 4
+MAX_SERVICE_BITS = 20
+MIN_SERVICE_BITS = 4
 #: Addresses of a node's IPv4 range that no pod gets: network, bridge, broadcast.
 RESERVED_ADDRESSES = 3
 VARIABLE = "kubeadm_cluster_configuration"

@@ -31,7 +31,7 @@ extends_documentation_fragment:
   - gpufleet.k8s.attributes.info
   - gpufleet.k8s.attributes.node
 author:
-  - The gpufleet.k8s authors
+  - The gpufleet.k8s authors (@gpufleet)
 """
 
 EXAMPLES = r"""

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -220,7 +219,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _port in range(count)]
     ports = [opened.getsockname()[1] for opened in sockets]
     for opened in sockets:
         opened.close()

@@ -249,6 +249,8 @@ class Host:
     def command(self, *argv: str, check: bool = True) -> str:
         """Its output. Raises GpufleetError when it fails and `check` is set."""
         try:
+            # run_command has no time limit
+            # pylint: disable-next=ansible-bad-function
             done = self._run(argv, capture_output=True, text=True, timeout=120, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise GpufleetError(f"{' '.join(argv)}: {error}") from error

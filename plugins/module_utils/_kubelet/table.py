@@ -1,7 +1,6 @@
 # Copyright: the gpufleet.k8s authors
 # BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
 # SPDX-License-Identifier: BSD-2-Clause
-# ruff: noqa: E501
 """What the kubelet of each minor knows about its configuration. Generated; see tools/kubelet_types/generate.py.
 
 PRIVATE: this module util is for this collection only and may change without notice.

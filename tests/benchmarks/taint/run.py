@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -117,7 +116,7 @@ def each(address: str, ca: str, work: t.Callable[[Connection, int], object], cou
             except Exception as error:  # noqa: BLE001  shown by the main thread
                 failures.append(error)
 
-    threads = [threading.Thread(target=loop) for _ in range(WORKERS)]
+    threads = [threading.Thread(target=loop) for _worker in range(WORKERS)]
     for thread in threads:
         thread.start()
     for thread in threads:

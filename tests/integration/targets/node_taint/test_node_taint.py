@@ -625,7 +625,7 @@ def test_a_pod_uses_its_service_account(api: KubeApi, monkeypatch: pytest.Monkey
     (tmp_path / "token").write_text(token)
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(api.ca))
-    host, _, port = api.server.removeprefix("https://").partition(":")
+    host, _colon, port = api.server.removeprefix("https://").partition(":")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", host)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", port)
     review = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

@@ -27,8 +27,8 @@ def wish(*wanted: dict[str, t.Any], **params: t.Any) -> taints.Wish:
 
 def taint(text: str, **fields: t.Any) -> dict[str, t.Any]:
     """From kubectl's notation: key[=value]:effect."""
-    name, _, effect = text.rpartition(":")
-    key, _, value = name.partition("=")
+    name, _colon, effect = text.rpartition(":")
+    key, _equals, value = name.partition("=")
     return {"key": key, **({"value": value} if value else {}), "effect": effect, **fields}
 
 
