@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import args, host, merge, resource, yaml
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.planner import API_VERSION
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import schema
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
 
@@ -99,7 +100,7 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
             for name, content in files.items():
                 here.put(
                     str(DIRECTORY / name),
-                    yaml.dump({"apiVersion": host_api_version(), "kind": "KubeletConfiguration", **content}),
+                    yaml.dump({"apiVersion": API_VERSION, "kind": "KubeletConfiguration", **content}),
                 )
             subprocess.run(["systemctl", "restart", "kubelet"], check=True)
             since = time.time()
@@ -115,24 +116,15 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
             shown = {key: value for key, value in found.configz.items() if key in expected or key not in merge.COMPUTED}
             wrong = list(known.differences(expected, shown, subset=False))
             if wrong:
-                both = {
-                    key: [expected.get(key), found.configz.get(key)] for key in sorted({path.partition(".")[0] for path in wrong})
-                }
-                raise SystemExit(
-                    f"round {number}, seed {seed}, files {json.dumps(files)}: model and kubelet differ: {json.dumps(both)}"
-                )
+                keys = sorted({path.partition(".")[0] for path in wrong})
+                both = {key: {"model": expected.get(key), "kubelet": found.configz.get(key)} for key in keys}
+                raise SystemExit(f"round {number}, seed {seed}, files {json.dumps(files)}: {json.dumps(both)}")
             compared += 1
         finally:
             for name in files:
                 here.put(str(DIRECTORY / name), None)
     subprocess.run(["systemctl", "restart", "kubelet"], check=True)
     return {"compared": compared}
-
-
-def host_api_version() -> str:
-    from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.planner import API_VERSION  # noqa: PLC0415
-
-    return API_VERSION
 
 
 def timed(params: dict[str, t.Any]) -> dict[str, t.Any]:
