@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import threading
 import typing as t
+import urllib.request
 from io import BytesIO
 from pathlib import Path
 
@@ -144,6 +145,8 @@ def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Rele
     made = Releases(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(made.certificate))
     monkeypatch.setenv("no_proxy", "localhost")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # Ansible's open_url installs one of its own for the whole process
+    monkeypatch.setattr(mirror, "PROBE", 60.0)  # a busy machine is not an unreachable one
     yield made
     made.server.shutdown()
     made.server.server_close()

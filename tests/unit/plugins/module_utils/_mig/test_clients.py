@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 import typing as t
 from pathlib import Path
 
@@ -131,6 +132,10 @@ def test_an_unreadable_record_of_the_kubelet_is_passed_over(root: Path, text: st
 def test_processes_that_nvml_reports_get_their_names() -> None:
     child = subprocess.Popen(["sleep", "60"])
     try:
+        # Popen returns when exec closes its pipe, a moment before the kernel changes the process's name.
+        limit = time.monotonic() + 30
+        while Path(f"/proc/{child.pid}/comm").read_text().strip() != "sleep" and time.monotonic() < limit:
+            os.sched_yield()
         one = gpu(holders=(Holder(pid=child.pid),))
         (found,) = Clients({}, {}, {}).attach([one])
         assert found.holders[0].process == "sleep"
