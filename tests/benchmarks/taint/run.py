@@ -37,7 +37,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path.insert(0, str(HERE.parents[2] / "integration"))
-from kube_api import KubeApi, binary
+from kube_api import KubeApi, binary, end_on_sigterm
 
 CACHE = Path(os.environ.get("GPUFLEET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpufleet")
 BUNDLE = "ansible==12.3.0"  # the package that carries kubernetes.core 6.2.0
@@ -256,6 +256,7 @@ def main() -> int:
         bare(*given.bare[:3], int(given.bare[3]))
         return 0
 
+    end_on_sigterm()
     kubernetes_core()
     with KubeApi(durable=True) as api:
         bench = Bench(api, given.nodes, given.sample)
