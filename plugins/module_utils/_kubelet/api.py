@@ -83,7 +83,7 @@ class NodeClient(KubeClient):
 
     def __init__(self, who: Identity, token: str | None = None, patient: bool = True) -> None:
         source = "the token in api_key" if token else f"the kubelet's certificate ({who.path})"
-        super().__init__(who.server.rstrip("/"), source, None, lambda: f"Bearer {token}" if token else None, 1)
+        super().__init__(who.server.rstrip("/"), source, None, lambda: f"Bearer {token}" if token else None, {})
         self._context = who.context(own_certificate=not token)
         self._patient = patient
 
