@@ -23,6 +23,11 @@ sys.path.insert(0, str(ROOT / "tools"))
 import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
+#: Gates of unfinished work: they run by name (`make test WHAT=molecule-cpu_pinning`), and a run of all gates says why not.
+PENDING = {
+    "molecule-cpu_pinning": "issue 4 is open: the whole scenario has not passed in one run yet",
+}
+
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
 SHOWN = 80  # last lines of a failing gate's log
 
@@ -220,7 +225,8 @@ def main(wanted: list[str]) -> int:
     for name, passed, seconds in results:
         print(f"{name:<34} {'ok' if passed else 'FAILED':<8} {seconds:7.1f}")
     failed = sum(not passed for _name, passed, _seconds in results)
-    print(f"total {elapsed(time.monotonic() - begun)}\n\n{len(results) - failed} passed, {failed} failed")
+    left_out = 0 if wanted else len(PENDING)
+    print(f"total {elapsed(time.monotonic() - begun)}\n\n{len(results) - failed} passed, {failed} failed, {left_out} skipped")
     return 1 if failed else 0
 
 
