@@ -94,10 +94,17 @@ def group_vars(site: Site, registries: list[str], *, pinned: bool, cgroup_v2: bo
             "AWS_SECRET_ACCESS_KEY": "testing",
         },
         "testbed_plain": site.plain,
+        "node_base_swap": "keep",  # nodes share the host's swap, which is not theirs to turn off
         "kubeadm_kubelet_configuration": kubelet,
         "kubeadm_kube_proxy_configuration": {"mode": "nftables", "conntrack": {"maxPerCore": 0, "min": 0}},
         "kubeadm_ignore_preflight_errors": ignored,
     }
+    if not site.plain:
+        # From this machine both the API server and the stand-in for AWS can be reached.
+        variables["hyperpod_token_host"] = "localhost"
+        variables["hyperpod_aws"] = {"endpoint_url": f"{services}:{AWS_PORT}", "access_key": "testing", "secret_key": "testing"}
+        variables["hyperpod_zone"] = f"{hyperpod.REGION}a"
+        variables["gpufleet_data_disks"] = ["/opt/dlami/nvme"]
     if not can_lower_oom_score:
         variables["containerd_config"] = {"plugins": {"io.containerd.cri.v1.runtime": {"restrict_oom_score_adj": True}}}
     head = f"# Written by `bed up {site.name}`: the site's services, and what only nodes inside containers need.\n"
