@@ -26,7 +26,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TABLE = HERE.parent.parent / "plugins/module_utils/_kubelet/table.py"
-RELEASES = ("1.28.15", "1.29.6", "1.30.14", "1.31.0", "1.32.2", "1.33.13", "1.34.4", "1.35.4", "1.36.3", "1.37.2")
+RELEASES = ("1.28.15", "1.29.6", "1.30.14", "1.31.0", "1.32.2", "1.33.13", "1.34.4", "1.35.4", "1.36.3")
 
 FLAG = re.compile(r'fs\.\w+\(.*?&c\.([\w.]+)\}?\)*, "([\w-]+)"')
 OPTIONS = re.compile(r'^\s+(\w+)\s+(?:string\s+)?= "([\w-]+)"$', re.MULTILINE)
