@@ -27,6 +27,7 @@ BED = ROOT / "tests" / "testbed" / "bed"
 SITE = os.environ.get("GPUFLEET_DEMO_SITE", "demo")
 FOLDER = environments.CACHE / "sites" / SITE
 NODES = 3
+KUBECTL = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
 
 
 class Phases:
@@ -64,13 +65,13 @@ def up() -> None:
     report = ["--extra-vars", json.dumps({"verdict_report": str(verdict)})]
     phases.run("the proof: gpufleet.k8s.verify", [*play, "gpufleet.k8s.verify", *report], variables)
 
-    phases.run("the nodes", [str(BED), "ssh", SITE, "0", "kubectl", "get", "nodes", "--output", "wide"], variables)
+    phases.run("the nodes", [str(BED), "ssh", SITE, "0", *KUBECTL, "get", "nodes", "--output", "wide"], variables)
     found = json.loads(verdict.read_text())
     print(f"""
 The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nodes; the verdict is in {verdict}
 {phases.table()}
 
-  kubectl there:      tests/testbed/bed ssh {SITE} 0 kubectl get pods --all-namespaces
+  kubectl there:      tests/testbed/bed ssh {SITE} 0 {" ".join(KUBECTL)} get pods --all-namespaces
   a shell on a node:  tests/testbed/bed ssh {SITE} 0   (1 and 2: the workers)
   run it again:       make demo            (changes nothing)
   remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
