@@ -26,6 +26,7 @@ LOGS = environments.CACHE / "logs" / "gates"
 #: Gates of unfinished work: they run by name (`make test WHAT=molecule-cpu_pinning`), and a run of all gates says why not.
 PENDING = {
     "molecule-hyperpod": "issue 3 is open: every part passed by itself, the whole scenario not in one run yet",
+    "molecule-kubeadm": "issue 3 is open: passed by its author, not yet as a gate in one run",
     "molecule-cpu_pinning": "issue 4 is open: the whole scenario has not passed in one run yet",
 }
 
