@@ -160,7 +160,7 @@ def _tolerated_for(tolerations: t.Sequence[t.Mapping[str, t.Any]], taints: Taint
     for taint in taints:
         if taint["effect"] != "NoExecute":
             continue
-        used = next((toleration for toleration in tolerations if _tolerates(toleration, taint)), None)
+        used = next((toleration for toleration in tolerations if tolerates(toleration, taint)), None)
         if used is None:
             return 0
         if used.get("tolerationSeconds") is not None:
@@ -168,7 +168,7 @@ def _tolerated_for(tolerations: t.Sequence[t.Mapping[str, t.Any]], taints: Taint
     return min(limits) if limits else None
 
 
-def _tolerates(toleration: t.Mapping[str, t.Any], taint: Taint) -> bool:
+def tolerates(toleration: t.Mapping[str, t.Any], taint: Taint) -> bool:
     """Toleration.ToleratesTaint of k8s.io/api; `Lt` and `Gt` (gated, 1.35 on) compare whole numbers."""
     if toleration.get("effect") not in (None, "", taint["effect"]):
         return False

@@ -14,10 +14,10 @@ import json
 import tarfile
 from pathlib import Path
 
-from . import host, mirror, node_image
+from . import host, job_image, mirror, node_image
 from .build import Builder
 from .table import ARCH, Image, needs
-from .work import CLOCK, BedError, cache, run, say, scratch, write_atomic
+from .work import CLOCK, HERE, BedError, cache, run, say, scratch, write_atomic
 
 RECIPE = "gpufleet.testbed.recipe"  # label on built images: what they were built from
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -80,8 +80,9 @@ def _publish(image: Image, manifest: bytes) -> None:
 
 
 def _recipe(image: Image, builder: Builder, node: str) -> str:
-    base = node_image.base_recipe(image.base, node) if image.base else []
-    parts = [str(image), base, *(builder.key(name) for name in needs(image))]
+    base = job_image.recipe() if image.base == "mpi" else node_image.base_recipe(image.base, node) if image.base else []
+    scripts = [(HERE / name).read_text() for name in image.scripts.values()]
+    parts = [str(image), base, scripts, *(builder.key(name) for name in needs(image))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -110,15 +111,18 @@ def _copy(image: Image) -> bool:
 
 def _build(image: Image, builder: Builder, node: str, bases: dict[str, bytes]) -> None:
     made = {path: builder.binary(need) for path, need in image.files.items()}
+    made |= {path: HERE / name for path, name in image.scripts.items()}
     if image.base and image.base not in bases:
         with CLOCK.phase("image bases"):
-            bases[image.base] = node_image.base_layer(image.base, node)
+            bases[image.base] = job_image.layer() if image.base == "mpi" else node_image.base_layer(image.base, node)
     with CLOCK.phase("build images"):
         layers = [bases[image.base]] if image.base else []
         if made:
             layers.append(_layer(made))
+        if image.python:
+            layers.append(_python(image.python))
         if not layers:
-            raise BedError(f"image {image.ref} has neither a base nor files: correct artifacts.toml")
+            raise BedError(f"image {image.ref} has neither a base nor content: correct artifacts.toml")
         settings = {
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "Entrypoint": image.entrypoint or None,
@@ -141,6 +145,13 @@ def _build(image: Image, builder: Builder, node: str, bases: dict[str, bytes]) -
             "layers": [{"mediaType": _LAYER, "size": len(layer), "digest": _store(layer)} for layer in layers],
         }
         _publish(image, json.dumps(manifest).encode())
+
+
+def _python(requirements: list[str]) -> bytes:
+    with scratch("python") as work:
+        job_image.install(requirements, work / "root")
+        job_image.pack(work / "root", work / "layer.tar")
+        return (work / "layer.tar").read_bytes()
 
 
 def _layer(files: dict[str, Path]) -> bytes:

@@ -102,14 +102,19 @@ def make() -> str:
         return image
     with CLOCK.phase("node image", f"making {image}"), scratch("node") as work:
         root = work / "root"
-        mirror = [os.environ["GPUFLEET_DEBIAN_MIRROR"]] if os.environ.get("GPUFLEET_DEBIAN_MIRROR") else []
-        own_namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        bootstrap = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, str(root), *mirror]
-        run_long("node image: debootstrap", [*own_namespaces, *bootstrap])
+        bootstrap("node image", PACKAGES, root)
         _configure(root)
         say("node image: importing")
         _import(root, image)
     return image
+
+
+def bootstrap(what: str, packages: list[str], root: Path) -> None:
+    """A Debian with these packages."""
+    mirror = [os.environ["GPUFLEET_DEBIAN_MIRROR"]] if os.environ.get("GPUFLEET_DEBIAN_MIRROR") else []
+    own_namespaces = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", SUITE, str(root), *mirror]
+    run_long(f"{what}: debootstrap", [*own_namespaces, *command])
 
 
 def _configure(root: Path) -> None:

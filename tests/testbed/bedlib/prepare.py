@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import host, images, mirror, node_image, table
+from . import host, images, job_image, mirror, node_image, table
 from .build import Builder
 from .table import Table
 from .work import CLOCK, cache, ending_others, lock, run_long, scratch, sweep_scratch
@@ -38,13 +38,15 @@ def prepare(online: bool = True) -> Prepared:
         host.ensure(host.COMMANDS)
         wanted = table.load()
         builder = Builder(wanted)
-        with ThreadPoolExecutor(2) as pool, ending_others():  # builds use all cores at times; debootstrap and pip mostly wait
+        with ThreadPoolExecutor(3) as pool, ending_others():  # builds use all cores at times; debootstrap and pip mostly wait
             node = pool.submit(node_image.make)
             moto = pool.submit(_moto)
+            job = pool.submit(job_image.layer)
             mirror.fill(wanted.files, builder, online)
             registry = builder.binary("registry/registry")
             image = node.result()
             moto.result()
+            job.result()
         images.fill(wanted.images, builder, image, online)
     return Prepared(wanted, registry, image, all(map(mirror.released, wanted.files)))
 

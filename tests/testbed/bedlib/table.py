@@ -43,6 +43,8 @@ class File:
 class Image:
     ref: str  # host/repository:tag
     files: dict[str, str] = field(default_factory=dict)  # path in the image -> "program/binary"
+    scripts: dict[str, str] = field(default_factory=dict)  # path in the image -> file in tests/testbed
+    python: list[str] = field(default_factory=list)  # requirements, from PyPI
     base: str = ""
     entrypoint: list[str] = field(default_factory=list)
     cmd: list[str] = field(default_factory=list)
@@ -128,8 +130,8 @@ def _check(table: Table, where: str) -> None:
     for image in table.images:
         if not re.fullmatch(r"[\w.-]+\.[a-z]+/[a-z0-9/._-]+:[\w.-]+", image.ref):
             raise BedError(f"{where}: image {image.ref!r} is not HOST/REPOSITORY:TAG")
-        if image.base not in ("", "net", "busybox"):
-            raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox")
+        if image.base not in ("", "net", "busybox", "mpi"):
+            raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox, mpi")
     everything: list[File | Image] = [*table.files, *table.images]
     for made in everything:
         for need in needs(made):

@@ -227,6 +227,18 @@ def test_an_image_lies_as_the_registry_reads_it(cache: Path, tmp_path: Path) -> 
     assert (repository / "_manifests" / "tags" / "v1" / "current" / "link").read_text() != digest
 
 
+def test_an_image_holds_scripts_of_the_test_bed(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builder, image = Built(tmp_path), Image(ref="r.io/a/b:v1", scripts={"/usr/bin/train": "train.py"})
+    monkeypatch.setattr(images, "HERE", tmp_path)
+    tags = cache / "registry/docker/registry/v2/repositories/a/b/_manifests/tags/v1/current/link"
+    found = set()
+    for content in ("one", "one", "two"):
+        (tmp_path / "train.py").write_text(content)
+        images.fill([image], builder, "node", online=False)  # type: ignore[arg-type]
+        found.add(tags.read_text())
+    assert len(found) == 2  # made anew when its content changed, and only then
+
+
 def test_a_build_has_a_new_place_when_its_recipe_changes(cache: Path) -> None:
     def key(**changes: object) -> str:
         program = Program(name="runc", packages={"runc": "github.com/opencontainers/runc"}, module="runc", **changes)  # type: ignore[arg-type]
