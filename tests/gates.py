@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """All quality gates by name. `make test` runs them all, `make test WHAT="unit ruff"` some, `WHAT=list` names them.
 
-Each gate's output goes to a log; what fails is shown at once and again named at the end. Standard library only.
+As many run at once as there are CPUs (GPUFLEET_JOBS changes that): most use one, and the scenarios mostly wait. Each gate's
+output goes to a log; what fails is shown at once and again named at the end. Standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import typing as t
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +28,12 @@ import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
 #: Gates of unfinished work: they run by name (`make test WHAT=molecule-cpu_pinning`), and a run of all gates says why not.
-PENDING = {
-    "molecule-hyperpod": "issue 3 is open: every part passed by itself, the whole scenario not in one run yet",
-    "molecule-kubeadm": "issue 3 is open: passed by its author, not yet as a gate in one run",
-    "molecule-cpu_pinning": "issue 4 is open: the whole scenario has not passed in one run yet",
-}
+PENDING: dict[str, str] = {}
 
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
 SHOWN = 80  # last lines of a failing gate's log
+JOBS = int(os.environ.get("GPUFLEET_JOBS") or min(os.cpu_count() or 1, 4))  # gates at once
+STOP = threading.Event()  # set when the run is interrupted
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Gate:
     command: tuple[str, ...]
     environment: str = "dev"
     tree: bool = False
+    bed: bool = False  # needs what the gate testbed prepares
     limit: int = 900  # seconds
 
 
@@ -59,6 +62,7 @@ def gates() -> list[Gate]:
     package = "ansible_collections.gpufleet.k8s.plugins"
     unit = ("python", "-m", "pytest", "tests/unit")
     return [
+        Gate("testbed", ("python", "tests/testbed/bed", "prepare"), limit=5400),
         Gate("ruff", ("ruff", "check", ".")),
         Gate("ruff-format", ("ruff", "format", "--check", ".")),
         Gate("mypy", ("mypy", "-p", package)),
@@ -74,15 +78,18 @@ def gates() -> list[Gate]:
         Gate("sanity-core-oldest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-oldest", tree=True),
         Gate("sanity-core-newest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-newest", tree=True),
         Gate("galaxy", ("python", "tests/galaxy.py"), "importer", tree=True),
-        Gate("testbed", ("python", "tests/testbed/bed", "prepare"), limit=5400),
-        *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name)) for name in targets()),
-        *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), limit=2400) for name in scenarios()),
+        *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name), bed=True) for name in targets()),
+        *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), bed=True, limit=2400) for name in scenarios()),
     ]
 
 
-def copy_of_the_tree() -> Path:
-    """A copy of what git tracks or would track, below ansible_collections/gpufleet/k8s and with a git of its own."""
-    copy = environments.CACHE / "copies" / environments.collections_path().name / "ansible_collections" / "gpufleet" / "k8s"
+def copy_of_the_tree(environment: str) -> Path:
+    """A copy of what git tracks or would track, below ansible_collections/gpufleet/k8s and with a git of its own.
+
+    One for each environment: two releases of ansible-test that run at once write the same files.
+    """
+    checkout = environments.collections_path().name
+    copy = environments.CACHE / "copies" / checkout / environment / "ansible_collections" / "gpufleet" / "k8s"
     copy.mkdir(parents=True, exist_ok=True)
     files = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, check=True, capture_output=True
@@ -156,47 +163,84 @@ def for_ansible_test(variables: dict[str, str], name: str) -> None:
         temporary.rename(script)
 
 
-def elapsed(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+class Run:
+    """One run of several gates: what was printed, and how each ended."""
 
+    def __init__(self, chosen: list[Gate]) -> None:
+        self.begun = time.monotonic()
+        self.printing = threading.Lock()
+        self.copies = {name: copy_of_the_tree(name) for name in {gate.environment for gate in chosen if gate.tree}}
+        self.results: dict[str, tuple[bool, float]] = {}
 
-def run_gate(gate: Gate, begun: float) -> bool:
-    log = LOGS / f"{gate.name}.log"
-    folder = copy_of_the_tree() if gate.tree else ROOT
-    variables = environments.variables(gate.environment)
-    if gate.command[0] == "ansible-test":
-        for_ansible_test(variables, gate.environment)
-    if gate.tree:
-        variables["ANSIBLE_COLLECTIONS_PATH"] = variables["PYTHONPATH"] = str(folder.parents[2])
-    started = time.monotonic()
-    print(f"[{elapsed(started - begun)}] {gate.name} ...", flush=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            gate.command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
+    def say(self, text: str, shown: list[str] | None = None) -> None:
+        with self.printing:
+            print("\n".join([f"[{elapsed(time.monotonic() - self.begun)}] {text}", *(shown or [])]), flush=True)
+
+    def all(self, gates: list[Gate]) -> None:
+        """Runs them in their order, JOBS at once; those that need the test bed wait for it, and are not run without it."""
+        waiting, running = list(gates), dict[Future[None], Gate]()
+        bed = any(gate.name == "testbed" for gate in gates)
+        with ThreadPoolExecutor(JOBS) as pool:
+            try:
+                while waiting or running:
+                    ready = [gate for gate in waiting if not (bed and gate.bed) or "testbed" in self.results]
+                    for gate in ready[: JOBS - len(running)]:
+                        waiting.remove(gate)
+                        running[pool.submit(self.one, gate)] = gate
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        del running[future]
+                        future.result()
+            except BaseException:
+                STOP.set()
+                raise
+
+    def one(self, gate: Gate) -> None:
+        started = time.monotonic()
+        if gate.bed and not self.results.get("testbed", (True, 0.0))[0]:
+            self.say(f"{gate.name} FAILED: not run, there is no test bed")
+            self.results[gate.name] = (False, 0.0)
+            return
+        log = LOGS / f"{gate.name}.log"
+        folder = self.copies[gate.environment] if gate.tree else ROOT
+        variables = environments.variables(gate.environment)
+        if gate.command[0] == "ansible-test":
+            for_ansible_test(variables, gate.environment)
+        if gate.tree:
+            variables["ANSIBLE_COLLECTIONS_PATH"] = variables["PYTHONPATH"] = str(folder.parents[2])
+        self.say(f"{gate.name} ...")
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                gate.command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            )
+            status = self.watch(process, gate, output)
+        spent = time.monotonic() - started
+        self.results[gate.name] = (status == 0, spent)
+        shown: list[str] = []
+        if status != 0:
+            lines = log.read_text(errors="replace").splitlines()
+            shown = [*(f"    {line}" for line in lines[-SHOWN:]), f"    (whole log: {log})"]
+        verdict = "ok" if status == 0 else f"FAILED (exit {status})"
+        self.say(f"{gate.name} {verdict}, {spent:.0f} s: {last_line(log)}", shown)
+
+    def watch(self, process: subprocess.Popen[bytes], gate: Gate, output: t.BinaryIO) -> int:
+        """The exit status. Says now and then that the gate goes on; ends it when it takes too long or the run is stopped."""
+        started = said = time.monotonic()
         while True:
             try:
-                status = process.wait(timeout=HEARTBEAT)
-                break
+                return process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                spent = time.monotonic() - started
-                if spent > gate.limit:
+                now = time.monotonic()
+                if STOP.is_set() or now - started > gate.limit:
+                    output.write(f"\nstopped after {now - started:.0f} s (the limit is {gate.limit} s)\n".encode())
                     process.terminate()
-                    status = process.wait()
-                    output.write(f"\nstopped: longer than {gate.limit} s\n".encode())
-                    break
-                print(f"[{elapsed(time.monotonic() - begun)}] {gate.name} goes on ({last_line(log)})", flush=True)
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-    spent = time.monotonic() - started
-    verdict = "ok" if status == 0 else f"FAILED (exit {status})"
-    print(f"[{elapsed(time.monotonic() - begun)}] {gate.name} {verdict}, {spent:.0f} s: {last_line(log)}", flush=True)
-    if status != 0:
-        text = log.read_text(errors="replace").splitlines()
-        print("\n".join(f"    {line}" for line in text[-SHOWN:]) + f"\n    (whole log: {log})", flush=True)
-    return status == 0
+                    return process.wait() or 1
+                if now - said > HEARTBEAT:
+                    said = now
+                    self.say(f"{gate.name} goes on ({last_line(LOGS / f'{gate.name}.log')})")
+
+
+def elapsed(seconds: float) -> str:
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def last_line(log: Path) -> str:
@@ -209,26 +253,30 @@ def main(wanted: list[str]) -> int:
     if wanted == ["list"]:
         print("\n".join(gate.name for gate in known))
         return 0
+
     # A prefix selects a family: `molecule`, `sanity`.
-    chosen = [
-        gate for gate in known if not wanted or any(gate.name == word or gate.name.startswith(word + "-") for word in wanted)
-    ]
-    unknown = [word for word in wanted if not any(gate.name == word or gate.name.startswith(word + "-") for gate in known)]
+    def named(gate: Gate, word: str) -> bool:
+        return gate.name == word or gate.name.startswith(word + "-")
+
+    chosen = [gate for gate in known if any(named(gate, word) for word in wanted) or (not wanted and gate.name not in PENDING)]
+    unknown = [word for word in wanted if not any(named(gate, word) for gate in known)]
     if unknown:
         print(f"no such gate: {', '.join(unknown)}; there are: {', '.join(gate.name for gate in known)}", file=sys.stderr)
         return 2
     LOGS.mkdir(parents=True, exist_ok=True)
-    begun = time.monotonic()
-    results: list[tuple[str, bool, float]] = []
-    for gate in chosen:
-        started = time.monotonic()
-        results.append((gate.name, run_gate(gate, begun), time.monotonic() - started))
+    if not wanted:
+        for name, reason in PENDING.items():
+            print(f"left out: {name}: {reason}")
+    run = Run(chosen)
+    run.all(chosen)
     print(f"\n{'gate':<34} {'result':<8} seconds")
-    for name, passed, seconds in results:
-        print(f"{name:<34} {'ok' if passed else 'FAILED':<8} {seconds:7.1f}")
-    failed = sum(not passed for _name, passed, _seconds in results)
+    for gate in chosen:
+        passed, seconds = run.results[gate.name]
+        print(f"{gate.name:<34} {'ok' if passed else 'FAILED':<8} {seconds:7.1f}")
+    failed = sum(not passed for passed, _seconds in run.results.values())
     left_out = 0 if wanted else len(PENDING)
-    print(f"total {elapsed(time.monotonic() - begun)}\n\n{len(results) - failed} passed, {failed} failed, {left_out} skipped")
+    print(f"total {elapsed(time.monotonic() - run.begun)}, {JOBS} at once")
+    print(f"\n{len(chosen) - failed} passed, {failed} failed, {left_out} skipped")
     return 1 if failed else 0
 
 
