@@ -15,9 +15,9 @@ import binascii
 import typing as t
 from datetime import datetime
 
+from .._certificate import pins
 from .._kube.client import KubeClient, KubeError
 from .._plan import GpufleetError
-from .ca import ca_hashes
 from .duration import format_time, parse_time
 from .join import parse_endpoint
 from .planner import BootstrapToken, Cluster
@@ -45,7 +45,7 @@ def read_cluster(kube: KubeClient, with_certificates: bool) -> Cluster:
     pem, server = _kubeconfig(kube, data.get("kubeconfig") or "")
     endpoint, warnings = _endpoint(kube, server)
     try:
-        hashes = ca_hashes(pem)
+        hashes = pins(pem)
     except ValueError as error:
         raise GpufleetError(
             f"the certificate authority in kube-public/cluster-info of {kube.server} cannot be used: {error}"

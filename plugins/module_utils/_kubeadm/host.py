@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import certificate
+from .. import _certificate
 
 #: What `kubeadm init` and `join` leave on a host, most telling first. A host with none of them is clean.
 TRACES = (
@@ -137,7 +137,7 @@ class Host:
     def _kubeconfig(self) -> Kubeconfig | None:
         fields = dict(KUBECONFIG_FIELD.findall(self._text("etc/kubernetes/kubelet.conf")))
         try:
-            authority = certificate.read(base64.b64decode(fields["certificate-authority-data"]).decode("ascii"))
+            authority = _certificate.read(base64.b64decode(fields["certificate-authority-data"]).decode("ascii"))
             return Kubeconfig(fields["server"], authority.spki_hash, "client-certificate" in fields)
         except (KeyError, ValueError):
             return None  # absent, or cut off by whatever killed kubeadm while it wrote the file
@@ -186,7 +186,7 @@ class Host:
         found = {}
         for path, pem in sorted(expiry.items()):
             try:
-                found["/" + str(path.relative_to(self.root))] = certificate.read(pem).not_after.isoformat()
+                found["/" + str(path.relative_to(self.root))] = _certificate.read(pem).not_after.isoformat()
             except ValueError:
                 continue  # not there, or without a certificate
         return found

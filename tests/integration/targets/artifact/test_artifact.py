@@ -26,7 +26,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.args import
 from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import entry
 from fault_server import Fault, FaultServer
 
-CHILD = Path(__file__).with_name("child.py")
+CHILD = Path(__file__).parents[2] / "child.py"
 MIB = 1 << 20
 PLAIN = random.Random(1).randbytes(3 * MIB)  # noqa: S311 - any content
 
@@ -74,7 +74,7 @@ def start(tmp_path: Path) -> Start:
         *artifacts: Options, check: bool = False, env: dict[str, str] | None = None, **options: t.Any
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, CHILD, *(["--check"] if check else [])],
+            [sys.executable, CHILD, "_artifact", *(["--check"] if check else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

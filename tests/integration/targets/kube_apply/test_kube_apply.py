@@ -354,9 +354,9 @@ def test_a_strange_inventory_is_refused(run: Run, api: KubeApi, ns: str) -> None
 
 @pytest.fixture
 def counting(tmp_path: Path) -> tuple[Path, Path]:
-    """A kubectl that notes each call in a log and kills its caller before the call number $KILL_AT."""
+    """A kubectl that notes each call in a log and kills its caller before the call number $KILL_CALL."""
     program, log = tmp_path / "kubectl", tmp_path / "calls"
-    kill = f'if [ "$(wc -l < {log})" = "$KILL_AT" ]; then kill -9 $PPID; exit 1; fi'
+    kill = f'if [ "$(wc -l < {log})" = "$KILL_CALL" ]; then kill -9 $PPID; exit 1; fi'
     program.write_text(f'#!/bin/sh\necho "$1" >> {log}\n{kill}\nexec {binary("kubectl")} "$@"\n')
     program.chmod(0o755)
     return program, log
@@ -376,12 +376,12 @@ def test_killed_before_any_call_the_next_run_converges(run: Run, api: KubeApi, n
         run(name=name, content=old)
         options = {"name": name, "content": new, "kubeconfig": str(api.kubeconfig), "kubectl": str(program)}
         killed = subprocess.run(
-            [sys.executable, HERE / "child.py"],
+            [sys.executable, HERE.parents[1] / "child.py", "_apply"],
             input=json.dumps(options),
             text=True,
             capture_output=True,
             check=False,
-            env={**os.environ, "KILL_AT": str(kill_at)},
+            env={**os.environ, "KILL_CALL": str(kill_at)},
         )
         finished = killed.returncode == 0
         if not finished:

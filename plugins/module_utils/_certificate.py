@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a kubeadm certificate says, read with the standard library: nodes have no `cryptography` package.
+"""What a cluster's certificates say, read with the standard library: nodes have no `cryptography` package.
 
 PRIVATE: this module util is for this collection only and may change without notice.
 """
@@ -9,6 +9,7 @@ PRIVATE: this module util is for this collection only and may change without not
 from __future__ import annotations
 
 import base64
+import binascii
 import datetime
 import hashlib
 import re
@@ -28,15 +29,31 @@ class Certificate:
     not_after: datetime.datetime
 
 
-def read(pem: str) -> Certificate:
-    """The first certificate in `pem`. Raises ValueError when there is none or it is not DER inside (RFC 5280 4.1)."""
-    found = PEM.search(pem)
+def read_all(pem: str) -> tuple[Certificate, ...]:
+    """Each certificate of a bundle, in its order. Raises ValueError when there is none, or one is not DER (RFC 5280, 4.1)."""
+    found = PEM.findall(pem)
     if not found:
         raise ValueError("there is no PEM certificate in it")
+    return tuple(map(_read, found))
+
+
+def read(pem: str) -> Certificate:
+    """The first certificate in `pem`; raises as `read_all`."""
+    return read_all(pem)[0]
+
+
+def pins(pem: str) -> tuple[str, ...]:
+    """What `kubeadm join --discovery-token-ca-cert-hash` wants for a bundle: `sha256:<64 hex>` each, doubles left out."""
+    return tuple(dict.fromkeys(certificate.spki_hash for certificate in read_all(pem)))
+
+
+def _read(body: str) -> Certificate:
     try:
-        return _read_der(base64.b64decode(found.group(1)))
-    except (IndexError, StopIteration, UnicodeDecodeError) as error:
-        raise ValueError(f"its certificate is not valid DER ({error})") from error
+        return _read_der(base64.b64decode("".join(body.split()), validate=True))
+    except binascii.Error as error:
+        raise ValueError(f"a PEM certificate is not base64: {error}") from error
+    except (IndexError, StopIteration, ValueError) as error:
+        raise ValueError(f"a certificate is not valid DER ({str(error) or 'it ends too early'})") from error
 
 
 def _read_der(der: bytes) -> Certificate:
