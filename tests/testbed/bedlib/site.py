@@ -27,6 +27,7 @@ from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
 from .work import CLOCK, HERE, BedError, cache, lock, run, say, text, wait_for, write_atomic
 
 LABEL = "gpufleet.site"
+TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 VOLUMES = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
 
 
@@ -293,6 +294,8 @@ def _files(site: Site, public_key: bytes, name: str) -> bytes:
         add("etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{hosts}")
         add("etc/hostname", f"{name}\n")
         add("etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
+        if TRUSTED.exists():  # behind a proxy with a CA of its own, nodes trust it as this machine does
+            add(str(TRUSTED).lstrip("/"), TRUSTED.read_bytes())
         for home, owner in (("root", 0), ("home/ubuntu", 1000)):
             folder(f"{home}/.ssh", 0o700, owner)
             add(f"{home}/.ssh/authorized_keys", public_key, 0o600, owner)
