@@ -62,7 +62,7 @@ def gates() -> list[Gate]:
     package = "ansible_collections.gpufleet.k8s.plugins"
     unit = ("python", "-m", "pytest", "tests/unit")
     return [
-        Gate("testbed", ("python", "tests/testbed/bed", "prepare"), limit=5400),
+        Gate("testbed", ("python", "tests/testbed/bed", "prepare", "--all"), limit=5400),
         Gate("ruff", ("ruff", "check", ".")),
         Gate("ruff-format", ("ruff", "format", "--check", ".")),
         Gate("mypy", ("mypy", "-p", package)),

@@ -17,13 +17,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bed", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("prepare", help="prerequisites, artifact mirror, images and node image, in the cache")
-    one.add_argument("--offline", action="store_true", help="build everything, without asking for releases")
+    one.add_argument("--offline", action="store_true", help="build, without asking for releases")
+    one.add_argument("--with", dest="parts", action="append", default=[], metavar="PART", help="a part of artifacts.toml, too")
+    one.add_argument("--all", action="store_true", help="every part")
     one = commands.add_parser("up", help="a site: nodes and services; makes what is missing, keeps what is healthy")
     one.add_argument("site")
     one.add_argument("--nodes", type=int, help="how many nodes (default 3)")
     one.add_argument("--control-planes", type=int, help="how many of them, the first ones, are control planes (default 1)")
     one.add_argument("--plain", action="store_true", default=None, help="without a HyperPod host's files and data disk")
-    one.add_argument("--offline", action="store_true", help="build everything, without asking for releases")
+    one.add_argument("--offline", action="store_true", help="build, without asking for releases")
+    one.add_argument("--with", dest="parts", action="append", default=[], metavar="PART", help="a part of artifacts.toml, too")
     one = commands.add_parser("down", help="removes a site and all that belongs to it")
     what = one.add_mutually_exclusive_group(required=True)
     what.add_argument("site", nargs="?")
@@ -40,10 +43,11 @@ def main() -> int:
     try:
         need_root()
         if asked.command == "prepare":
-            prepare(online=not asked.offline)
+            prepare(asked.parts, everything=asked.all, online=not asked.offline)
             CLOCK.summary("prepare")
         elif asked.command == "up":
-            site.up(asked.site, prepare(online=not asked.offline), asked.nodes, asked.control_planes, asked.plain)
+            prepared = prepare(asked.parts, online=not asked.offline)
+            site.up(asked.site, prepared, asked.nodes, asked.control_planes, asked.plain)
             CLOCK.summary("up")
         elif asked.command == "down":
             for name in site.known() if asked.all else [asked.site]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,24 +32,29 @@ def moto_folder() -> Path:
     return cache() / f"moto-{MOTO}-py{NODE_PYTHON}"
 
 
-def prepare(online: bool = True) -> Prepared:
-    """Safe to kill at any point, and to run twice at once: what is complete is kept, and renamed into place when it is."""
+def prepare(parts: t.Sequence[str] = (), *, everything: bool = False, online: bool = True) -> Prepared:
+    """What every site needs, and these parts of artifacts.toml.
+
+    Safe to kill at any point, and to run twice at once: what is complete is kept, and renamed into place when it is.
+    """
     with lock("prepare"):
         sweep_scratch()
         host.ensure(host.COMMANDS)
-        wanted = table.load()
-        builder = Builder(wanted)
+        known = table.load()
+        wanted = known.only(known.parts() if everything else parts)
+        builder = Builder(known)
         with ThreadPoolExecutor(3) as pool, ending_others():  # builds use all cores at times; debootstrap and pip mostly wait
             node = pool.submit(node_image.make)
             moto = pool.submit(_moto)
-            job = pool.submit(job_image.layer)
+            job = pool.submit(job_image.layer) if any(made.base == "mpi" for made in wanted.images) else None
             mirror.fill(wanted.files, builder, online)
             registry = builder.binary("registry/registry")
             image = node.result()
             moto.result()
-            job.result()
+            if job:
+                job.result()
         images.fill(wanted.images, builder, image, online)
-    return Prepared(wanted, registry, image, all(map(mirror.released, wanted.files)))
+    return Prepared(known, registry, image, all(map(mirror.released, wanted.files)))
 
 
 def _moto() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,6 +37,7 @@ class File:
     program: str = ""  # "program/binary"
     archive: dict[str, str] = field(default_factory=dict)  # member -> "program/binary"
     module_file: str = ""  # "folder: module path: file"
+    part: str = ""  # made only when asked for
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Image:
     entrypoint: list[str] = field(default_factory=list)
     cmd: list[str] = field(default_factory=list)
     user: str = ""
+    part: str = ""  # made only when asked for
 
     @property
     def host(self) -> str:
@@ -69,6 +71,21 @@ class Table:
     programs: dict[str, Program]
     files: list[File]
     images: list[Image]
+
+    def parts(self) -> list[str]:
+        return sorted({made.part for made in (*self.files, *self.images) if made.part})
+
+    def only(self, parts: t.Iterable[str]) -> Table:
+        """What every site needs, and these parts. Raises BedError for one that nothing belongs to."""
+        unknown = set(parts) - set(self.parts())
+        if unknown:
+            raise BedError(f"no such part: {', '.join(sorted(unknown))}; there are: {', '.join(self.parts())}")
+        wanted = {"", *parts}
+        return replace(
+            self,
+            files=[file for file in self.files if file.part in wanted],
+            images=[image for image in self.images if image.part in wanted],
+        )
 
 
 def mirror_path(url: str) -> str:

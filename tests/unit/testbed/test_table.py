@@ -121,3 +121,18 @@ def test_every_image_of_flannels_manifest_and_of_kubeadm_is_there() -> None:
     kubernetes = {"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd", "pause", "coredns/coredns"}
     assert repositories >= {f"registry.k8s.io/{name}" for name in kubernetes}
     assert repositories >= {"ghcr.io/flannel-io/flannel", "ghcr.io/flannel-io/flannel-cni-plugin"}
+
+
+def test_a_part_is_made_only_when_asked_for(tmp_path: Path) -> None:
+    file = '[[file]]\nurl = "https://x.io/{}"\nprogram = "p/p"\n'
+    loaded = table.load(
+        written(
+            tmp_path, HEAD + file.format("a") + file.format("b") + 'part = "jobs"\n[[image]]\nref = "r.io/p:{a}"\npart = "mig"\n'
+        )
+    )
+    assert loaded.parts() == ["jobs", "mig"]
+    for parts, files, images in (([], 1, 0), (["jobs"], 2, 0), (["jobs", "mig"], 2, 1)):
+        made = loaded.only(parts)
+        assert (len(made.files), len(made.images)) == (files, images)
+    with pytest.raises(BedError, match=r"no such part: gpu; there are: jobs, mig"):
+        loaded.only(["gpu"])
