@@ -30,13 +30,16 @@ class Builder:
     def module_file(self, spec: str) -> Path:
         """A file inside a Go module: "folder under go/: module path: file"."""
         folder, module, name = (part.strip() for part in spec.split(":"))
-        go, env = self._command()
-        where = HERE / "go" / folder
-        text([go, "mod", "download", module], cwd=where, env={**env, "GOFLAGS": "-mod=readonly"})
-        path = Path(text([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=where, env=env)) / name
+        path = self._module(folder, module) / name
         if not path.is_file():
             raise BedError(f"the module {module} has no file {name}: look at {path.parent} and correct artifacts.toml")
         return path
+
+    def _module(self, folder: str, module: str) -> Path:
+        go, env = self._command()
+        where = HERE / "go" / folder
+        text([go, "mod", "download", module], cwd=where, env={**env, "GOFLAGS": "-mod=readonly"})
+        return Path(text([go, "list", "-m", "-f", "{{.Dir}}", module], cwd=where, env=env))
 
     def key(self, name: str) -> str:
         """Changes when the recipe of a "program/binary", or of a module file, changes: what the table says, and its module."""
@@ -71,7 +74,7 @@ class Builder:
             if program.c_source:
                 self._compile_c(program, out)
             else:
-                self._compile_go(program, out)
+                self._compile_go(program, out, self._completed(program, work))
             base.mkdir(parents=True, exist_ok=True)
             out.rename(folder)
         # the last but one stays: something may run from it
@@ -83,7 +86,20 @@ class Builder:
         for binary, source in program.packages.items():
             run_long(program.name, ["gcc", "-static", "-Os", "-s", "-Wall", "-o", out / binary, HERE / "c" / source])
 
-    def _compile_go(self, program: Program, out: Path) -> None:
+    def _completed(self, program: Program, work: Path) -> Path:
+        """The folder to build in: the program's own, or a copy of it that takes its incomplete module from a completed copy."""
+        own = HERE / "go" / program.module
+        if not program.incomplete:
+            return own
+        module, main = work / "module", work / "main"
+        shutil.copytree(self._module(program.module, program.incomplete), module, copy_function=shutil.copyfile)
+        shutil.copytree(own / "added", module, dirs_exist_ok=True)
+        shutil.copytree(own, main, ignore=shutil.ignore_patterns("added"))
+        with (main / "go.mod").open("a") as stream:
+            stream.write(f"\nreplace {program.incomplete} => {module}\n")
+        return main
+
+    def _compile_go(self, program: Program, out: Path, where: Path) -> None:
         go, env = self._command()
         flags = ["-s", "-w"]
         flags += [f"-X {package}.{key}={value}" for package in program.stamp_packages for key, value in program.stamp.items()]
@@ -92,7 +108,7 @@ class Builder:
         env = {**env, "CGO_ENABLED": "1" if program.cgo else "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
         command = [go, "build", "-v", "-trimpath", "-tags", ",".join(program.tags), "-ldflags", " ".join(flags)]
         command += ["-o", f"{out}/", *program.packages.values()]
-        run_long(program.name, command, env=env, cwd=HERE / "go" / program.module)
+        run_long(program.name, command, env=env, cwd=where)
         self._rename(program, out)
 
     @staticmethod

@@ -24,6 +24,7 @@ class Program:
     packages: dict[str, str]  # binary -> Go package
     module: str = ""  # folder under go/
     c_source: str = ""  # file under c/, instead of Go
+    incomplete: str = ""  # a Go module that module proxies serve without some files; those are in go/MODULE/added/
     cgo: bool = False
     tags: list[str] = field(default_factory=list)
     stamp_packages: list[str] = field(default_factory=list)
@@ -120,6 +121,7 @@ def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
         numbers = [*number.split("."), ""]
         return {"": str(names[name]), "number": number, "major": numbers[0], "minor": numbers[1]}[part]
 
+    raw["file"] = list(_each(raw["file"]))
     filled = fill({key: value for key, value in raw.items() if key != "versions"})
     try:
         programs = {name: Program(name=name, **{"module": name, **entry}) for name, entry in filled["program"].items()}
@@ -133,6 +135,13 @@ def load(path: Path = HERE / "artifacts.toml", arch: str = ARCH) -> Table:
         raise BedError(f"{path.name}: {error}") from error
     _check(table, path.name)
     return table
+
+
+def _each(entries: list[dict[str, t.Any]]) -> t.Iterator[dict[str, t.Any]]:
+    """An entry with `each`, a list, is one entry for each item, which stands where the entry's strings say {each}."""
+    for entry in entries:
+        for item in entry.pop("each", [""]):
+            yield {key: value.replace("{each}", item) if isinstance(value, str) else value for key, value in entry.items()}
 
 
 def _check(table: Table, where: str) -> None:

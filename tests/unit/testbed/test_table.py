@@ -50,6 +50,15 @@ def written(tmp_path: Path, content: str) -> Path:
 HEAD = '[versions]\na = "v1.2.3"\n[program.p]\npackages.p = "example.org/p"\n'
 
 
+def test_one_entry_for_many_files(tmp_path: Path) -> None:
+    file = '[[file]]\nurl = "https://x.io/{a}/{each}.yml"\nmodule_file = "m: example.org/m: {each}.yml"\neach = ["b/c", "d"]\n'
+    loaded = table.load(written(tmp_path, HEAD + file + '[[image]]\nref = "r.io/p:{a}"\n'))
+    assert [(entry.url, entry.module_file) for entry in loaded.files] == [
+        ("https://x.io/v1.2.3/b/c.yml", "m: example.org/m: b/c.yml"),
+        ("https://x.io/v1.2.3/d.yml", "m: example.org/m: d.yml"),
+    ]
+
+
 def test_versions_and_arch_are_filled_in(tmp_path: Path) -> None:
     file = '[[file]]\nurl = "https://x.io/{a}/p-{a.number}-{a.major}.{a.minor}-{arch}"\nprogram = "p/p"\n'
     loaded = table.load(written(tmp_path, HEAD + file + '[[image]]\nref = "r.io/p:{a}"\n'), "arm64")
