@@ -118,6 +118,8 @@ options:
     description: Whether a change that does not work is undone. Without it the node stays cordoned, for you to look at.
     type: bool
     default: true
+requirements:
+  - PyYAML on the node (C(python3-yaml) or C(python3-pyyaml))
 extends_documentation_fragment:
   - gpufleet.k8s.attributes
   - gpufleet.k8s.attributes.node

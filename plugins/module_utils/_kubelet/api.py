@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from .._kube.client import READ_TIMEOUT, KubeClient, KubeError
 from .._plan import GpufleetError
-from . import yaml
+from . import files
 
 KUBELET_TIMEOUT = 10.0  # seconds
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
@@ -48,7 +48,7 @@ class Identity:
 def identity(path: Path) -> Identity:
     """Reads a kubeconfig with one cluster and one user. Raises GpufleetError."""
     try:
-        config = yaml.load(path.read_text(encoding="utf-8"))
+        config = files.read(path)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         return Identity(
             str(path),

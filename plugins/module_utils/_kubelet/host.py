@@ -23,7 +23,7 @@ from pathlib import Path
 from .._kube import nodes
 from .._kube.client import KubeError
 from .._plan import ApplyError, GpufleetError, PlanError
-from . import merge, topology, yaml
+from . import files, merge, topology
 from .api import Identity, NodeClient, configz, identity
 from .planner import ANNOTATION, Kubelet, Node
 from .schema import schema
@@ -261,11 +261,12 @@ class Host:
     def put(self, path: str, text: str | None) -> None:
         """Writes a file as a whole, or removes it (None). A kubelet's drop-in folder never sees a half of it."""
         target = Path(path)
+        temporary = target.with_name(f".{target.name}.gpufleet")  # does not end in .conf
         if text is None:
+            temporary.unlink(missing_ok=True)  # of a run that was killed
             target.unlink(missing_ok=True)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.gpufleet")  # does not end in .conf
         temporary.write_text(text, encoding="utf-8")
         temporary.chmod(0o600 if "manager_state" in path or target.parent == ASIDE else 0o644)
         with temporary.open("rb") as file:
@@ -357,7 +358,7 @@ class Host:
 
     def _configuration(self, path: Path) -> dict[str, t.Any]:
         try:
-            found = yaml.load(path.read_text(encoding="utf-8"))
+            found = files.read(path)
         except OSError as error:
             raise PlanError(
                 f"the kubelet's configuration {path} cannot be read: {error.strerror}. Nothing was changed."

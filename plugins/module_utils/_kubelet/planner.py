@@ -13,7 +13,7 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._plan import Difference, Plan, PlanError, Step
-from . import merge, quantity, rules, yaml
+from . import files, merge, quantity, rules
 from .schema import ROOT, Schema, schema
 from .topology import Machine
 
@@ -99,10 +99,8 @@ class Wish:
 
 def text_of(wish: Wish) -> str:
     """The drop-in's text."""
-    settings = wish.settings or {}
-    return f"# Managed by gpufleet.k8s (kubelet_config, name {wish.name}): changes here are lost.\n" + yaml.dump(
-        {"apiVersion": API_VERSION, "kind": ROOT, **settings}
-    )
+    content = {"apiVersion": API_VERSION, "kind": ROOT, **(wish.settings or {})}
+    return files.text(content, f"Managed by gpufleet.k8s (kubelet_config, name {wish.name}): changes here are lost.")
 
 
 def plan(kubelet: Kubelet, wish: Wish) -> Plan:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import merge, planner, yaml
+import yaml
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import merge, planner
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import schema
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
 
@@ -31,13 +32,6 @@ logging:
   options:
     text:
       infoBufferSize: "0"
-tlsCipherSuites: [TLS_A, "TLS,B"]
-registerWithTaints:
-  - key: a#b
-    effect: NoSchedule
-  -
-    key: 'it''s'
-    effect: "No\\tExecute"
 emptyOne: {}
 nothing:
 staticPodPath: /etc/kubernetes/manifests
@@ -73,8 +67,7 @@ NONE_STATE = {"policyName": "none", "defaultCpuSet": "", "checksum": 1353318690}
 def kubelet(drop_ins: dict[str, dict[str, t.Any]] | None = None, version: str = "1.36.3", **changes: t.Any) -> planner.Kubelet:
     """A kubelet that runs with the files it has, unless `changes` say otherwise."""
     drop_ins = drop_ins or {}
-    base = yaml.load(KUBEADM)
-    base.pop("registerWithTaints")
+    base = yaml.safe_load(KUBEADM)
     flags = changes.pop("flags", ("--node-ip=10.0.0.1",))
     minor = int(version.split(".")[1])
     observed = planner.Kubelet(
