@@ -49,9 +49,18 @@ options:
       - How the kubelet runs. V(auto) is V(k3s) where C(/etc/rancher/k3s) is, else V(kubeadm).
       - V(kubeadm) stands for any kubelet that is a systemd unit named C(kubelet).
       - V(k3s) needs k3s 1.32 or newer.
+      - V(openshift) writes a C(KubeletConfig) resource for O(pool) and waits until the machine config operator has brought all
+        machines of the pool there. It runs wherever the API server can be reached, once for a pool. The operator drains and
+        reboots the machines, so O(drain), O(lock), O(priority) and O(node_name) have no meaning there.
     type: str
-    choices: [auto, kubeadm, k3s]
+    choices: [auto, kubeadm, k3s, openshift]
     default: auto
+  pool:
+    description:
+      - The C(MachineConfigPool) whose machines shall change. Required for O(provider=openshift).
+      - It needs a label C(pools.operator.machineconfiguration.openshift.io/POOL), which OpenShift's own pools have. The
+        C(KubeletConfig) is called C(POOL-NAME).
+    type: str
   node_name:
     description: Name of the Node. Defaults to the kubelet's C(--hostname-override), else to the host's name.
     type: str
@@ -60,6 +69,7 @@ options:
       - A token that may C(get) C(nodes/configz) (C(nodes/proxy) before Kubernetes 1.33) and keep the Lease of O(lock).
         C(docs/policies/kubelet_config_clusterrole.yml) has the smallest role. Let it be short-lived (C(kubectl create token)).
       - Everything else is done with the kubelet's own certificate.
+      - With O(provider=openshift) it is one of the ways to log in; O(kubeconfig) and the others are for that provider only.
       - Without it, C(configz) is read with that certificate, which a cluster does not allow by default.
       - Can also be set by E(K8S_AUTH_API_KEY).
     type: str
@@ -111,16 +121,19 @@ options:
         type: int
         default: 600
   verify_timeout:
-    description: Seconds until the kubelet has to be healthy and its Node Ready, after the change and again after a roll-back.
+    description:
+      - Seconds until the kubelet has to be healthy and its Node Ready, after the change and again after a roll-back.
+      - Defaults to 120, with O(provider=openshift) to 900 for each machine of O(pool).
     type: int
-    default: 120
   rollback:
     description: Whether a change that does not work is undone. Without it the node stays cordoned, for you to look at.
     type: bool
     default: true
 requirements:
   - PyYAML on the node (C(python3-yaml) or C(python3-pyyaml))
+  - Python package C(openshift) 0.13 or newer, for O(provider=openshift) only
 extends_documentation_fragment:
+  - gpufleet.k8s.kube
   - gpufleet.k8s.attributes
   - gpufleet.k8s.attributes.node
 author:
@@ -140,6 +153,17 @@ EXAMPLES = r"""
       delete_emptydir_data: true
     api_key: "{{ token }}"
 
+- name: The same on all machines of an OpenShift pool
+  gpufleet.k8s.kubelet_config:
+    provider: openshift
+    pool: worker
+    settings:
+      cpuManagerPolicy: static
+      reservedSystemCPUs: 0-1
+    kubeconfig: ~/.kube/config
+  delegate_to: localhost
+  run_once: true
+
 - name: Back to what the cluster says
   gpufleet.k8s.kubelet_config:
     state: absent
@@ -153,30 +177,30 @@ actions:
   elements: str
   returned: always
 drop_in:
-  description: The drop-in file.
+  description: The drop-in file, or the C(KubeletConfig).
   type: str
   returned: always
 kubelet_version:
-  description: Version of the installed kubelet.
+  description: Version of the installed kubelet, with O(provider=openshift) the oldest in the pool.
   type: str
   returned: always
 restart:
   description: Whether the kubelet was (or would be) restarted.
   type: bool
-  returned: always
+  returned: on a node
 drain:
   description: Whether the node was (or would be) drained.
   type: bool
-  returned: always
+  returned: on a node
 drain_reasons:
   description: Why.
   type: list
   elements: str
-  returned: always
+  returned: on a node
 state_files:
   description: State files of the kubelet that were (or would be) removed, and why.
   type: dict
-  returned: always
+  returned: on a node
 effective:
   description: What the effective configuration has (or would have) at the keys of O(settings) and of the former drop-in.
   type: dict

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import importlib
 import json
 import logging
 import random
@@ -241,7 +242,7 @@ class KubeClient:
         if status == 401:
             hint = f"; the credentials are wrong or no longer valid{_expiry(self._authorization())}: {self.source}"
         elif status == 403:
-            hint = _missing_permission(said)
+            hint = missing_permission(said)
         return KubeError(
             f"{self.server} refused {method} {path} with {status}: {said}{hint}",
             status=status,
@@ -257,22 +258,10 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
     with neither, a pod's service account, then the default kubeconfig. Options override what was read.
     No call is made yet, but an exec plugin of the kubeconfig runs. Raises GpufleetError.
     """
-    try:
-        import urllib3  # noqa: PLC0415
-        from kubernetes import client  # noqa: PLC0415
-        from requests.utils import should_bypass_proxies  # noqa: PLC0415  as the kubernetes package decides it
-    except ImportError as error:
-        raise GpufleetError(
-            f"Python on {socket.gethostname()} cannot import {error.name}; "
-            f"install the package there: {sys.executable} -m pip install '{PACKAGE}'"
-        ) from error
-
-    given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
-    configuration = client.Configuration()
-    with _no_files_left():
-        source = _load(configuration, given)
-        _override(configuration, given)
+    with configured(params) as (configuration, source):
         tls = _tls(configuration)
+    import urllib3  # noqa: PLC0415
+    from requests.utils import should_bypass_proxies  # noqa: PLC0415  as the kubernetes package decides it
 
     options: dict[str, t.Any] = {"num_pools": 1, "maxsize": connections, "ssl_context": tls}
     if getattr(configuration, "tls_server_name", None):
@@ -297,11 +286,35 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
 
     headers = getattr(urllib3.response, "HTTPHeaderDict")(Accept="application/json")  # noqa: B009  exported from 2.0 on
     headers["User-Agent"] = "gpufleet.k8s"
-    if given.get("impersonate_user"):
-        headers["Impersonate-User"] = given["impersonate_user"]
-    for group in given.get("impersonate_groups") or ():
+    if params.get("impersonate_user"):
+        headers["Impersonate-User"] = params["impersonate_user"]
+    for group in params.get("impersonate_groups") or ():
         headers.add("Impersonate-Group", group)
     return KubeClient(server, source, pool, authorization, headers)
+
+
+@contextlib.contextmanager
+def configured(params: t.Mapping[str, t.Any], *modules: str, package: str = PACKAGE) -> t.Iterator[tuple[t.Any, str]]:
+    """The kubernetes package's Configuration from the options of AUTH_SPEC, and where the identity comes from, in words.
+
+    The files that it names are gone at the end of the block. `modules` must be importable too; `package` brings them.
+    """
+    try:
+        for name in ("urllib3", "kubernetes", "requests", *modules):
+            importlib.import_module(name)
+    except ImportError as error:
+        raise GpufleetError(
+            f"Python on {socket.gethostname()} cannot import {error.name}; "
+            f"install the package there: {sys.executable} -m pip install '{package}'"
+        ) from error
+    from kubernetes import client  # noqa: PLC0415
+
+    given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
+    configuration = client.Configuration()
+    with _no_files_left():
+        source = _load(configuration, given)
+        _override(configuration, given)
+        yield configuration, source
 
 
 @contextlib.contextmanager
@@ -429,7 +442,7 @@ def _passing(error: KubeError) -> bool:
     return not ("certificate" in cause.lower() or "CERTIFICATE" in cause or "resolve" in cause)
 
 
-def _missing_permission(said: str) -> str:
+def missing_permission(said: str) -> str:
     """From RBAC's message, the sentence that says what to grant."""
     match = re.search(
         r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]+)" in API group "(?P<group>[^"]*)"'

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.basic import env_fallback
+from .._kube.client import AUTH_SPEC
 
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
+        **AUTH_SPEC,
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "settings": {"type": "dict"},
         "name": {"type": "str", "default": "gpufleet"},
         "priority": {"type": "int", "default": 50},
-        "provider": {"type": "str", "choices": ["auto", "kubeadm", "k3s"], "default": "auto"},
+        "provider": {"type": "str", "choices": ["auto", "kubeadm", "k3s", "openshift"], "default": "auto"},
+        "pool": {"type": "str"},
         "node_name": {"type": "str"},
-        "api_key": {"type": "str", "no_log": True, "fallback": (env_fallback, ["K8S_AUTH_API_KEY"])},
         "drain": {
             "type": "dict",
             "apply_defaults": True,
@@ -39,8 +40,8 @@ SPEC: dict[str, t.Any] = {
                 "timeout": {"type": "int", "default": 600},
             },
         },
-        "verify_timeout": {"type": "int", "default": 120},
+        "verify_timeout": {"type": "int"},
         "rollback": {"type": "bool", "default": True},
     },
-    "required_if": [("state", "present", ["settings"])],
+    "required_if": [("state", "present", ["settings"]), ("provider", "openshift", ["pool"])],
 }

@@ -39,6 +39,13 @@ DRAINED_FOR = (
 )
 
 
+def minor(version: str) -> int:
+    match = re.match(r"v?1\.(\d+)\.", version)
+    if not match:
+        raise PlanError(f"{version!r} is no version of a kubelet that is understood here")
+    return int(match.group(1))
+
+
 @dataclass(frozen=True)
 class Node:
     """The Node object. `mark` is the value of ANNOTATION, empty without it."""
@@ -77,10 +84,7 @@ class Kubelet:
 
     @property
     def minor(self) -> int:
-        match = re.match(r"v?1\.(\d+)\.", self.version)
-        if not match:
-            raise PlanError(f"{self.version!r} is no version of a kubelet that is understood here")
-        return int(match.group(1))
+        return minor(self.version)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def plan(kubelet: Kubelet, wish: Wish) -> Plan:
     """Raises PlanError when the kubelet would refuse, ignore or override the wish."""
     known = schema(kubelet.minor)
     settings = dict(wish.settings or {})
-    _check_types(known, settings)
+    check_types(known, settings)
 
     folder = kubelet.config_dir or kubelet.new_config_dir
     path = f"{folder}/{wish.file}"
@@ -220,7 +224,8 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
     )
 
 
-def _check_types(known: Schema, settings: t.Mapping[str, t.Any]) -> None:
+def check_types(known: Schema, settings: t.Mapping[str, t.Any]) -> None:
+    """Raises PlanError for what a kubelet would not decode, would ignore, or would not start with."""
     for key in ("apiVersion", "kind"):
         if key in settings:
             raise PlanError(f"settings.{key} is written by this module; leave it out")

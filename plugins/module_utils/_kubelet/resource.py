@@ -21,7 +21,7 @@ from pathlib import Path
 from .._kube import drain, lease, nodes
 from .._kube.client import KubeError
 from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
-from . import planner
+from . import openshift, planner
 from .api import NodeClient
 from .host import Host
 from .planner import ANNOTATION, Kubelet
@@ -29,6 +29,7 @@ from .schema import schema
 
 LOCAL_LOCK = "/run/gpufleet-kubelet_config.lock"
 BUSY = 120  # seconds to wait for another run on this host
+READY = 120  # seconds for a kubelet that was started, unless verify_timeout says otherwise
 
 
 class KubeletConfig(Resource[Kubelet]):
@@ -46,6 +47,7 @@ class KubeletConfig(Resource[Kubelet]):
         self.found: Kubelet = Kubelet("", active=False)
         self.evicted: list[str] = []
         self.seconds: dict[str, float] = {}
+        self.limit: int = params["verify_timeout"] or READY
 
     def observe(self) -> Kubelet:
         self.found = self.host.observe()
@@ -126,7 +128,7 @@ class KubeletConfig(Resource[Kubelet]):
 
     def _start(self, step: Step) -> None:
         """Raises ApplyError, with the kubelet stopped again, unless it runs as wished."""
-        deadline = time.monotonic() + self.params["verify_timeout"]
+        deadline = time.monotonic() + self.limit
         try:
             since = self.host.start(step.args["port"], deadline)
             self._wait_ready(since, deadline)
@@ -146,7 +148,7 @@ class KubeletConfig(Resource[Kubelet]):
     def _back(self) -> None:
         """The old files are back: start the kubelet as it was."""
         begin = time.monotonic()
-        deadline = begin + self.params["verify_timeout"]
+        deadline = begin + self.limit
         port = int((self.found.configz or {}).get("healthzPort") or 10248)
         self._wait_ready(self.host.start(port, deadline), deadline)
         self.host.put(str(self.host.aside), None)
@@ -164,6 +166,10 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
     if "/" in params["name"] or not params["name"]:
         raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
+    if params["provider"] == "openshift":
+        return openshift.entry(params, check_mode)
+    if params["pool"]:
+        raise PlanError(f"pool is {params['pool']!r}, but only provider openshift has pools; set that, or drop it")
     lock = params["lock"]
     with _alone():
         resource = KubeletConfig(params)

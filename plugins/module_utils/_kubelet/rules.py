@@ -107,10 +107,15 @@ class Case:
 
 def problems(case: Case) -> list[str]:
     """Why this kubelet would not start, or not work, with this configuration. Types are right by then (schema.problems)."""
-    found = [sentence for rule in (_gates, _enums, _ranges, _maps, _eviction) for sentence in rule(case)]
-    if found:
-        return found  # the rules below compute with what these have checked
-    return [sentence for rule in (_together, _cpu, _cpu_options, _memory, _topology) for sentence in rule(case)]
+    # The rules after the first ones compute with what these have checked.
+    return of_values(case) or [
+        sentence for rule in (_together, _cpu, _cpu_options, _memory, _topology) for sentence in rule(case)
+    ]
+
+
+def of_values(case: Case) -> list[str]:
+    """The problems that a value has by itself, on any machine."""
+    return [sentence for rule in (_gates, _enums, _ranges, _maps, _eviction) for sentence in rule(case)]
 
 
 def warnings(case: Case) -> t.Iterator[str]:

@@ -1,0 +1,60 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan for a pool of OpenShift. The calls are in the integration target kubelet_config."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import openshift
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+
+SETTINGS = {"maxPods": 100, "systemReserved": {"memory": "2Gi"}}
+LABELS = {f"{openshift.LABEL}worker": ""}
+SPEC = {"machineConfigPoolSelector": {"matchLabels": LABELS}, "kubeletConfig": SETTINGS}
+POOL = openshift.Pool(labels=LABELS, machines=2, versions=("v1.33.5", "v1.32.9"), running={"maxPods": 250})
+DONE = replace(POOL, spec=SPEC, running={"maxPods": 100})
+WRITE, DELETE, WAIT = "write KubeletConfig worker-x", "delete KubeletConfig worker-x", "wait for MachineConfigPool worker"
+
+
+@pytest.mark.parametrize(
+    ("pool", "settings", "actions"),
+    [
+        (POOL, SETTINGS, [WRITE, WAIT]),
+        (DONE, SETTINGS, []),
+        (replace(DONE, spec={**SPEC, "logLevel": 4}), SETTINGS, []),
+        (replace(DONE, updated=False), SETTINGS, [WAIT]),
+        (replace(DONE, running={"maxPods": 250}), SETTINGS, [WAIT]),
+        (DONE, {"maxPods": 90}, [WRITE, WAIT]),
+        (replace(DONE, degraded="ill"), {"maxPods": 90}, [WRITE, WAIT]),
+        (DONE, None, [DELETE, WAIT]),
+        (replace(DONE, leaving=True), None, [WAIT]),
+        (POOL, None, []),
+        (replace(POOL, updated=False), None, [WAIT]),
+    ],
+)
+def test_plan(pool: openshift.Pool, settings: t.Any, actions: list[str]) -> None:
+    plan = openshift.plan(pool, "worker", "worker-x", settings)
+    assert [str(step) for step in plan.steps] == actions
+    assert plan.facts["kubelet_version"] == "v1.32.9"
+
+
+@pytest.mark.parametrize(
+    ("pool", "settings", "says"),
+    [
+        (replace(POOL, paused=True), SETTINGS, "is paused"),
+        (replace(POOL, degraded="ill"), SETTINGS, "is degraded: ill"),
+        (replace(DONE, degraded="ill"), SETTINGS, "is degraded: ill"),
+        (replace(POOL, labels={}), SETTINGS, "no label by which"),
+        (POOL, {"staticPodPath": "/x"}, "machine config operator's own"),
+        (POOL, {"maxPods": None}, "settings.maxPods is null"),
+        (POOL, {"maxPods": -1}, "would not work with these settings: maxPods"),
+        (POOL, {"crashLoopBackOff": {"no": 1}}, r"settings.crashLoopBackOff.no is no field .* in kubelet 1\.32"),
+    ],
+)
+def test_refused(pool: openshift.Pool, settings: t.Any, says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        openshift.plan(pool, "worker", "worker-x", settings)
