@@ -32,12 +32,13 @@ SETTLE = 20.0  # seconds that a kubelet which has just started gets to answer or
 ASIDE = Path("/var/lib/gpufleet")
 CONFIG_ARGS = "KUBELET_CONFIG_ARGS"  # of kubeadm's own packages' unit
 ALPHA_VARIABLE = "KUBELET_CONFIG_DROPIN_DIR_ALPHA"  # without it, 1.28 and 1.29 refuse --config-dir
+K3S_FILES = Path("/etc/rancher/k3s")
 ERRORS = re.compile(r"[EF]\d{4} |Error:|panic:|.*\bfailed\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a distribution keeps its kubelet. `flags` says whether the kubelet has a command line of its own."""
+    """Where a distribution keeps its kubelet. `flags` says whether the kubelet is a process with a command line of its own."""
 
     unit: str
     version: tuple[str, ...]
@@ -193,13 +194,31 @@ class Host:
     def flags(self, unit: Unit) -> tuple[str, ...]:
         """The arguments of the kubelet that runs, or would be started."""
         if not self.layout.flags:
-            return ()
+            return tuple(f"--{argument.lstrip('-')}" for argument in self._kubelet_args(unit))
         if unit.pid:
             try:
                 return tuple(Path(f"/proc/{unit.pid}/cmdline").read_text(encoding="utf-8").split("\0")[1:-1])
             except OSError:
                 pass  # it ended meanwhile
         return self.unit_flags(unit)
+
+    def _kubelet_args(self, unit: Unit) -> list[str]:
+        """What k3s is told to add to its kubelet's flags: by its command line, else by its files, where the last one counts.
+
+        https://docs.k3s.io/installation/configuration: a key that ends in + adds to the list. The flags that k3s chooses
+        itself are not known here.
+        """
+        given = re.findall(r" --kubelet-arg[= ](\S+)", " ".join(unit.argv))
+        if given:
+            return given
+        for path in (K3S_FILES / "config.yaml", *sorted(K3S_FILES.glob("config.yaml.d/*.yaml"))):
+            content = self._configuration(path) if path.exists() else {}
+            for key in ("kubelet-arg", "kubelet-arg+"):
+                value = content.get(key)
+                if value is not None:
+                    found = [str(one) for one in (value if isinstance(value, list) else [value])]
+                    given = given + found if key.endswith("+") else found
+        return given
 
     def unit_flags(self, unit: Unit) -> tuple[str, ...]:
         """The arguments that systemd would start the kubelet with: its variables filled in as systemd does."""
