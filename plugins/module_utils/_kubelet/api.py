@@ -114,6 +114,7 @@ class NodeClient(KubeClient):
 def configz(who: Identity, token: str | None, address: str, port: int, serving: t.Sequence[Path]) -> dict[str, t.Any]:
     """The kubelet's effective configuration, from the kubelet itself.
 
+    `get` on nodes/configz is enough since KEP-2862 (fine-grained kubelet authorization; the gate is on from 1.33).
     The kubelet's serving certificate is its own (no CA vouches for it), so it must be one of the files that it keeps in
     `serving`: the token goes to the kubelet and to nobody else who may listen there. Raises KubeError.
     """

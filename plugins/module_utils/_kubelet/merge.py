@@ -5,7 +5,7 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-A configuration is the JSON of a v1beta1 KubeletConfiguration, without `apiVersion` and `kind`.
+Drop-ins: KEP-3983. A configuration is the JSON of a v1beta1 KubeletConfiguration, without `apiVersion` and `kind`.
 """
 
 from __future__ import annotations
