@@ -7,7 +7,7 @@ PRIVATE: this module util is for this collection only and may change without not
 
 Each rule takes a `Case` and yields sentences that begin with the field at fault. Sources, all in k8s.io/kubernetes:
 pkg/kubelet/apis/config/validation, pkg/kubelet/cm/{cpumanager,memorymanager,topologymanager}, cmd/kubelet/app/server.go.
-Designs: KEP-3570 (CPU manager), KEP-2625, KEP-2902 and KEP-4540 (its policy options), KEP-693 and KEP-3545 (topology manager and its
+Designs: KEP-3570 (CPU manager), KEP-2625, KEP-2902, KEP-4540 (its options), KEP-693, KEP-3545 (topology manager and its
 options), KEP-1769 (memory manager).
 """
 
