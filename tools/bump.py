@@ -50,6 +50,7 @@ class Pin:
 
 
 GITHUB = "https://github.com"
+RAW = "https://raw.githubusercontent.com"
 PINS = {
     "containerd": Pin(
         "containerd",
@@ -99,6 +100,31 @@ PINS = {
         "",
         "flannel__sums/{v}",
         testbed="flannel",
+    ),
+    "mpi-operator": Pin(  # with --keep, for 0.2.3
+        "mpi_operator",
+        "mpi_operator_version",
+        RAW + "/kubeflow/mpi-operator/v{v}/deploy/v2beta1/mpi-operator.yaml",
+        "",
+        "mpi_operator__sums/{v}",
+        testbed="mpi_operator",
+    ),
+    "argo-workflows": Pin(
+        "argo_workflows",
+        "argo_workflows_version",
+        RAW + "/argoproj/argo-workflows/v{v}/manifests/{f}.yaml",
+        "",
+        "argo_workflows__sums/{v}/{f}",
+        tuple(
+            next(
+                iter(
+                    yaml.safe_load((ROOT / "roles/argo_workflows/vars/checksums.yml").read_text())[
+                        "argo_workflows__sums"
+                    ].values()
+                )
+            )
+        ),
+        testbed="argo_workflows",
     ),
 }
 

@@ -24,6 +24,10 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
         return _rollout(kind, obj.get("spec") or {}, status)
     if kind == "Job":
         return hopeless(obj) or wanted_condition(obj, "Complete")
+    if kind == "MPIJob":
+        return hopeless(obj) or wanted_condition(obj, "Succeeded")
+    if kind == "Workflow":
+        return hopeless(obj) or wanted_field(obj, "status.phase", "Succeeded")
     if kind == CRD:
         return hopeless(obj) or wanted_condition(obj, "Established")
     if kind == "APIService":
@@ -39,9 +43,13 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
 
 
 def hopeless(obj: Object) -> str | None:
-    """Why waiting cannot help: a Job has failed for good, or a definition's names are taken."""
+    """Why waiting cannot help: a job has failed for good, or a definition's names are taken."""
     kind, name, status = obj.get("kind"), "", ""
-    if kind == "Job":
+    if kind == "Workflow":  # Argo's
+        result = obj.get("status") or {}
+        failed = result.get("phase") in ("Failed", "Error")
+        return f"its phase is {result['phase']} ({result.get('message')})" if failed else None
+    if kind in ("Job", "MPIJob"):
         name, status = "Failed", "True"
     elif kind == CRD:
         name, status = "NamesAccepted", "False"

@@ -56,6 +56,12 @@ ON_ALL_NODES = {"observedGeneration": 2, "desiredNumberScheduled": 3, "updatedNu
         (obj("Job", conditions(Complete="True")), None),
         (obj("Job"), "it has no condition Complete yet"),
         (obj("Job", conditions(Failed="True")), "Failed is True (Why: because)"),
+        (obj("MPIJob", conditions(Running="False", Succeeded="True")), None),
+        (obj("MPIJob", conditions(Running="True")), "it has no condition Succeeded yet"),
+        (obj("MPIJob", conditions(Failed="True")), "Failed is True (Why: because)"),
+        (obj("Workflow", {"phase": "Succeeded"}), None),
+        (obj("Workflow"), "it has no status.phase yet"),
+        (obj("Workflow", {"phase": "Error", "message": "no pod"}), "its phase is Error (no pod)"),
         (obj("CustomResourceDefinition", conditions(NamesAccepted="True", Established="True")), None),
         (obj("CustomResourceDefinition", conditions(Established="False")), "Established is False (Why: because)"),
         (obj("CustomResourceDefinition", conditions(NamesAccepted="False")), "NamesAccepted is False (Why: because)"),
@@ -76,7 +82,10 @@ def test_waiting_for(what: Object, expected: str | None) -> None:
 def test_hopeless() -> None:
     assert hopeless(obj("Job", conditions(Failed="True")))
     assert hopeless(obj("CustomResourceDefinition", conditions(NamesAccepted="False")))
+    assert hopeless(obj("MPIJob", conditions(Failed="True")))
+    assert hopeless(obj("Workflow", {"phase": "Failed"}))
     assert not hopeless(obj("Job", conditions(Failed="False")))
+    assert not hopeless(obj("Workflow", {"phase": "Running"}))
     assert not hopeless(obj("CustomResourceDefinition", conditions(NamesAccepted="True", Established="False")))
     assert not hopeless(obj("Deployment", conditions(Failed="True")))
 
