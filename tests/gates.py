@@ -28,9 +28,7 @@ import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
 #: Gates of unfinished work: they run by name (`make test WHAT=molecule-cpu_pinning`), and a run of all gates says why not.
-PENDING: dict[str, str] = {
-    "molecule-jobs": "issue 6 is open: the whole scenario has not passed as a gate yet",
-}
+PENDING: dict[str, str] = {}
 
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
 SHOWN = 80  # last lines of a failing gate's log
