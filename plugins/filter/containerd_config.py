@@ -95,7 +95,8 @@ def containerd_config(  # noqa: PLR0917 - a filter's options are named in playbo
     for key, instead in DECIDED.items():
         if key in user:
             raise _refused(f".{key}", f"= {user[key]!r} is not yours to set here; {instead}")
-    if "io.containerd.grpc.v1.cri" in (user.get("plugins") or {}):
+    plugins = user.get("plugins")
+    if isinstance(plugins, t.Mapping) and "io.containerd.grpc.v1.cri" in plugins:
         raise _refused(
             ".plugins['io.containerd.grpc.v1.cri']",
             f"is the name that containerd 1.x used and that 2.x would ignore; write {RUNTIME!r} "

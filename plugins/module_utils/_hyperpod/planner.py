@@ -88,6 +88,15 @@ class Wanted:
     force_delete: bool = False
 
 
+def check_lives(ttl: timedelta, renew_before: timedelta) -> None:
+    """Raises PlanError when a new token would be renewed at once."""
+    if not timedelta() < renew_before < ttl:
+        raise PlanError(
+            f"renew_before ({format_duration(renew_before)}) must be more than 0 and less than ttl"
+            f" ({format_duration(ttl)}): a new token would be renewed again at once"
+        )
+
+
 def make_plan(observed: Observed, wanted: Wanted) -> Plan:
     """The steps from `observed` to `wanted`. Raises PlanError that names the option at fault."""
     return _present(observed, wanted) if wanted.present else _absent(observed, wanted)
@@ -97,11 +106,7 @@ def _present(observed: Observed, wanted: Wanted) -> Plan:
     now, cluster, secret = observed.now, observed.cluster, observed.secret
     if cluster is None:
         raise AssertionError("the observer fails when a wanted cluster does not answer")
-    if not timedelta() < wanted.renew_before < wanted.ttl:
-        raise PlanError(
-            f"renew_before ({format_duration(wanted.renew_before)}) must be more than 0 and less than ttl"
-            f" ({format_duration(wanted.ttl)}): a new token would be renewed again at once"
-        )
+    check_lives(wanted.ttl, wanted.renew_before)
     if wanted.certificate_key and not cluster.certificates_expire:
         raise PlanError(
             "certificate_key was given, but the cluster holds no uploaded certificates (Secret kube-system/kubeadm-certs;"

@@ -113,7 +113,7 @@ EOF
     } >/root/init.yaml
     kubeadm init --config /root/init.yaml >/root/init.log
     export KUBECONFIG=/etc/kubernetes/admin.conf
-    fetch "github.com/flannel-io/flannel/releases/download/v$FLANNEL/kube-flannel.yml" /root/kube-flannel.yml
+    fetch "raw.githubusercontent.com/flannel-io/flannel/v$FLANNEL/Documentation/kube-flannel.yml" /root/kube-flannel.yml
     kubectl apply --server-side -f /root/kube-flannel.yml >/dev/null
     kubeadm token create --print-join-command
 }
