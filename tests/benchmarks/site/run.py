@@ -114,7 +114,7 @@ def tasks(output: str) -> dict[str, tuple[int, int]]:
     """Task -> on how many hosts it ran, on how many it was skipped. Includes with their items count as one each."""
     found: dict[str, tuple[int, int]] = {}
     for block in output.split("\nTASK [")[1:]:
-        name, _, rest = block.partition("]")
+        name, _bracket, rest = block.partition("]")
         hosts = {
             kind: set(re.findall(rf"^{kind}: \[([^]]+?)(?: -> [^]]+)?\]", rest, re.MULTILINE)) for kind in ("ok", "skipping")
         }
@@ -142,7 +142,9 @@ def main() -> None:
     counted = tasks(output)
     for name, (ran, skipped) in counted.items():
         print(f"{name:<72} {ran:4} {skipped:8}")
-    print(f"{'in all':<72} {sum(ran for ran, _ in counted.values()):4} {sum(skipped for _, skipped in counted.values()):8}")
+    print(
+        f"{'in all':<72} {sum(ran for ran, _skipped in counted.values()):4} {sum(skipped for _ran, skipped in counted.values()):8}"
+    )
     print(f"\n{'from bare nodes to three Ready nodes':<40} {'least':>8}   all rounds (seconds)")
     for name, each in taken.items():
         print(f"{name:<40} {min(each):8.1f}   {', '.join(f'{second:.1f}' for second in each)}")
