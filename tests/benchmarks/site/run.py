@@ -142,9 +142,8 @@ def main() -> None:
     counted = tasks(output)
     for name, (ran, skipped) in counted.items():
         print(f"{name:<72} {ran:4} {skipped:8}")
-    print(
-        f"{'in all':<72} {sum(ran for ran, _skipped in counted.values()):4} {sum(skipped for _ran, skipped in counted.values()):8}"
-    )
+    ran, skipped = (sum(column) for column in zip(*counted.values()))
+    print(f"{'in all':<72} {ran:4} {skipped:8}")
     print(f"\n{'from bare nodes to three Ready nodes':<40} {'least':>8}   all rounds (seconds)")
     for name, each in taken.items():
         print(f"{name:<40} {min(each):8.1f}   {', '.join(f'{second:.1f}' for second in each)}")
