@@ -279,10 +279,8 @@ class Host:
 
     def put(self, path: str, text: str | None) -> None:
         """Writes a file as a whole, or removes it (None). A kubelet's drop-in folder never sees a half of it."""
-        target = Path(path)
-        temporary = target.with_name(f".{target.name}.gpufleet")  # does not end in .conf
+        target, temporary = Path(path), _temporary(path)
         if text is None:
-            temporary.unlink(missing_ok=True)  # of a run that was killed
             target.unlink(missing_ok=True)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -291,6 +289,12 @@ class Host:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+
+    def forget(self) -> None:
+        """Removes what was set aside, and what a run that was killed while writing left of those files."""
+        for path in [*(self._json(self.aside) or ()), str(self.aside)]:
+            _temporary(path).unlink(missing_ok=True)
+        self.put(str(self.aside), None)
 
     def add_config_dir(self, folder: str, minor: int) -> t.Callable[[], None] | None:
         """Gives the kubelet's unit --config-dir. Returns how to undo it; None when the unit has it already."""
@@ -406,6 +410,11 @@ class Host:
         except ValueError:
             return {}  # cut off: a kubelet refuses such a state file as one of another policy
         return found if isinstance(found, dict) else {}
+
+
+def _temporary(path: str) -> Path:
+    target = Path(path)
+    return target.with_name(f".{target.name}.gpufleet")  # does not end in .conf
 
 
 def _text(path: Path) -> str:

@@ -97,11 +97,11 @@ class KubeletConfig(Resource[Kubelet]):
             return lambda: self.host.put(step.subject, text)
         elif step.action == "start":
             self._start(step)
-            self.host.put(str(self.host.aside), None)
+            self.host.forget()
         elif step.action == "uncordon":
             self._mark(schedulable=True, mark=None)
         else:
-            self.host.put(str(self.host.aside), None)
+            self.host.forget()
         return None
 
     def _mark(self, schedulable: bool, mark: str | None) -> None:
@@ -151,7 +151,7 @@ class KubeletConfig(Resource[Kubelet]):
         deadline = begin + self.limit
         port = int((self.found.configz or {}).get("healthzPort") or 10248)
         self._wait_ready(self.host.start(port, deadline), deadline)
-        self.host.put(str(self.host.aside), None)
+        self.host.forget()
         self.seconds["roll back"] = round(time.monotonic() - begin, 2)
 
     def _wait_ready(self, since: float, deadline: float) -> None:

@@ -69,7 +69,7 @@ def watched(before: t.Callable[[str], None]) -> None:
         return replace(self, target)
 
     def unlinked(self: Path, missing_ok: bool = False) -> None:
-        if self.exists():
+        if self.exists() and not self.name.startswith("."):
             before(f"remove {self.name}")
         unlink(self, missing_ok=missing_ok)
 
