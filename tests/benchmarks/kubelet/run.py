@@ -28,7 +28,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanErro
 from kubelet_cases import GIB, ORIGINAL, STATIC, kubelet
 
 BED = ROOT / "tests" / "testbed" / "bed"
-SITE = "bench"
+SITE = "bench-kubelet"
 FOLDER = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
 PLANS, RUNS = 200, 7
 PLAN_GOAL, MODULE_GOAL = 0.005, 1.0  # seconds
