@@ -138,9 +138,12 @@ class KubeletConfig(Resource[Kubelet]):
             different = list(schema(observed.minor).differences(step.args["expected"], observed.configz))
             if different:
                 raise ApplyError(f"the kubelet runs, but {', '.join(different)} did not take effect")
-            policy = (observed.cpu_state or {}).get("policyName")
-            if policy != step.args["policy"]:
-                raise ApplyError(f"{observed.root_dir}/cpu_manager_state names policy {policy}, not {step.args['policy']}")
+            # A kubelet can be Ready before this file is there, or whole.
+            while (policy := (observed.cpu_state or {}).get("policyName")) != step.args["policy"]:
+                if time.monotonic() > deadline:
+                    raise ApplyError(f"{observed.root_dir}/cpu_manager_state names policy {policy}, not {step.args['policy']}")
+                time.sleep(0.1)
+                observed = self.host.observe()
         except BaseException:
             self.host.stop()
             raise
