@@ -64,6 +64,48 @@ options:
     description: Restart C(nvidia-cdi-refresh.service) after a change, where that unit is installed.
     type: bool
     default: true
+  drain:
+    description: How pods make room on the Kubernetes Node of this host. Done with the kubelet's own certificate.
+    type: dict
+    suboptions:
+      enabled:
+        description:
+          - Where something changes, the Node is cordoned first, exactly those pods that hold what goes are evicted, as their
+            disruption budgets allow, and afterwards it is uncordoned. Pods whose slices can stay stay.
+          - Meanwhile the Node has the label C(gpufleet.k8s/mig=changing), which DaemonSets that hold GPUs keep off, so the device
+            plugin starts anew with the new layout.
+          - Without effect where no kubelet has joined a cluster.
+        type: bool
+        default: false
+      timeout:
+        description: Seconds until all of them must be gone. Less than O(timeout).
+        type: int
+        default: 300
+      grace_period:
+        description: Seconds that each pod gets to end; V(-1) leaves it to the pod.
+        type: int
+        default: -1
+      delete_emptydir_data:
+        description: Whether pods may lose what they keep in an C(emptyDir).
+        type: bool
+        default: false
+      force:
+        description: Whether pods without a controller may be evicted; they do not come back.
+        type: bool
+        default: false
+      node_name:
+        description: Name of the Node. Defaults to the host's name.
+        type: str
+      kubeconfig:
+        description: The kubelet's kubeconfig. Found by itself for C(kubeadm) and k3s.
+        type: path
+  boot:
+    description:
+      - V(true) keeps a systemd unit, C(gpufleet-mig.service), that applies the same configuration at boot, before the kubelet
+        starts, because instances do not survive one. It needs the Python of this task, and neither Ansible nor NVIDIA's
+        C(nvidia-mig-manager).
+      - V(false) removes it. Without this option it is left alone.
+    type: bool
   assume_gpus:
     description:
       - Plan for these boards (V(A100-40GB), V(H100-80GB), ...) instead of the host's, whole and with MIG off. Check mode only;
@@ -97,6 +139,7 @@ requirements:
   - nvidia-ml-py >= 12.535 (Python module C(pynvml)) on the node
 notes:
   - Needs root (C(become=true)).
+  - A second run on the same host waits for the first.
 seealso:
   - module: gpufleet.k8s.mig_info
 author: The gpufleet.k8s authors (@gpufleet)
@@ -154,6 +197,11 @@ operations:
   returned: success
   type: dict
   sample: {created: 1, destroyed: 0, kept: 0, compute_created: 1, compute_destroyed: 0, mode_changes: 0, resets: 0}
+evicted:
+  description: Pods that had to leave, as C(namespace/name).
+  returned: success
+  type: list
+  elements: str
 reboot_required:
   description: A mode change waits for a reboot; run the task again after it.
   returned: success

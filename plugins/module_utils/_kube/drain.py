@@ -27,12 +27,16 @@ Pod = t.Mapping[str, t.Any]
 
 @dataclass(frozen=True)
 class Options:
-    """As kubectl drain's; `timeout` in seconds for the whole drain, `grace_period` in seconds, -1: the pod's own."""
+    """As kubectl drain's; `timeout` in seconds for the whole drain, `grace_period` in seconds, -1: the pod's own.
+
+    `only`: names (`namespace/name`) of the pods that have to go, where the others may stay.
+    """
 
     timeout: int = 300
     grace_period: int = -1
     delete_emptydir_data: bool = False
     force: bool = False
+    only: t.Collection[str] | None = None
 
 
 @dataclass
@@ -49,7 +53,7 @@ def pods_of(client: KubeClient, node: str) -> list[Pod]:
 
 
 def candidates(pods: t.Iterable[Pod], options: Options) -> tuple[list[Pod], list[Pod]]:
-    """(pods to evict, pods that stay: DaemonSets' and static ones). Finished pods are neither.
+    """(pods to evict, pods that stay: DaemonSets' and static ones, and those that may). Finished pods are neither.
 
     Raises PlanError naming the pods that would lose data or would not come back, unless the options allow that.
     """
@@ -57,6 +61,9 @@ def candidates(pods: t.Iterable[Pod], options: Options) -> tuple[list[Pod], list
     for pod in pods:
         owner = next((owner for owner in pod["metadata"].get("ownerReferences") or () if owner.get("controller")), None)
         if pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+            continue
+        if options.only is not None and name(pod) not in options.only:
+            kept.append(pod)
             continue
         if MIRROR in (pod["metadata"].get("annotations") or {}) or (owner and owner["kind"] == "DaemonSet"):
             kept.append(pod)

@@ -30,9 +30,18 @@ def read(client: KubeClient, name: str) -> dict[str, t.Any]:
     return node
 
 
-def set_schedulable(client: KubeClient, name: str, schedulable: bool, annotation: str, mark: str | None) -> None:
-    """Cordons or uncordons, and sets the annotation (None removes it), in one call: never one without the other."""
-    body = {"spec": {"unschedulable": None if schedulable else True}, "metadata": {"annotations": {annotation: mark}}}
+def set_schedulable(
+    client: KubeClient,
+    name: str,
+    schedulable: bool,
+    annotation: str,
+    mark: str | None,
+    *,
+    labels: t.Mapping[str, str | None] | None = None,
+) -> None:
+    """Cordons or uncordons, and sets the annotation and labels (None removes one), in one call: never one without the other."""
+    metadata = {"annotations": {annotation: mark}, "labels": dict(labels or {})}
+    body = {"spec": {"unschedulable": None if schedulable else True}, "metadata": metadata}
     client.request("PATCH", path(name), body=body, content_type=MERGE_PATCH)
 
 

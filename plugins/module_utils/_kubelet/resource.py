@@ -11,13 +11,13 @@ until its Node is Ready) happens after all files are back.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 import typing as t
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
+from .._alone import alone
 from .._kube import drain, lease, nodes
 from .._kube.client import KubeError
 from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
@@ -28,7 +28,6 @@ from .planner import ANNOTATION, Kubelet
 from .schema import schema
 
 LOCAL_LOCK = "/run/gpufleet-kubelet_config.lock"
-BUSY = 120  # seconds to wait for another run on this host
 READY = 120  # seconds for a kubelet that was started, unless verify_timeout says otherwise
 
 
@@ -174,7 +173,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if params["pool"]:
         raise PlanError(f"pool is {params['pool']!r}, but only provider openshift has pools; set that, or drop it")
     lock = params["lock"]
-    with _alone():
+    with alone(LOCAL_LOCK):
         resource = KubeletConfig(params)
         plan = resource.plan(resource.observe())
         if check_mode:
@@ -197,24 +196,6 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         except GpufleetError as error:
             error.facts["seconds"] = resource.seconds
             raise
-
-
-@contextmanager
-def _alone() -> t.Iterator[None]:
-    """One run at a time on this host; a run that was killed holds nothing."""
-    with Path(LOCAL_LOCK).open("a", encoding="utf-8") as file:
-        deadline = time.monotonic() + BUSY
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise PlanError(
-                        f"another run is still at work here after {BUSY} s; `fuser -v {LOCAL_LOCK}` shows it"
-                    ) from None
-                time.sleep(0.2)
-        yield
 
 
 def _text(path: str) -> str | None:

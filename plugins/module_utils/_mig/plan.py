@@ -5,9 +5,10 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-Order: listed services that hold a GPU are stopped; then, over all GPUs, everything that goes is destroyed, modes are set,
-the GPUs that need it are reset, and what is new is created at its start slot; then CDI is refreshed and the services are
-started. Whatever is created never overlaps what stays, so each creation fits.
+Order: the Node is cordoned and drained of the pods that hold what goes, if that is wished; listed services that hold a GPU
+are stopped; then, over all GPUs, everything that goes is destroyed, modes are set, the GPUs that need it are reset, and what is
+new is created at its start slot; then CDI is refreshed, the services are started and the Node is uncordoned. Whatever is created
+never overlaps what stays, so each creation fits.
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ from dataclasses import dataclass, replace
 from .._plan import Difference, Plan, PlanError, Step
 from . import picture
 from .config import Wish
-from .layout import Compute, Gpu, Instance, InstanceProfile
+from .layout import Compute, Gpu, Holder, Instance, InstanceProfile
 from .solver import Infeasible, Item, Pinned, pack, place
 
 
 @dataclass(frozen=True)
 class Options:
-    """`stop`: systemd units that may be stopped; `restart`: units that a killed run left stopped; `cdi`: refresh afterwards."""
+    """`stop`: systemd units that may be stopped; `restart`: units that a killed run left stopped; `cdi`: refresh afterwards.
+
+    `node`: the Node to cordon and drain, if that is wished; `cordoned`: a killed run left it so.
+    """
 
     allow_busy: bool = False
     reset: bool = True
     stop: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
     cdi: bool = False
+    node: str = ""
+    cordoned: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,11 +213,17 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
 
     `facts["targets"]` is for verify; the caller takes it out of what it reports.
     """
-    chosen = [_without_stoppable(gpu, options) for gpu in gpus if gpu.index in wishes]
-    targets = {gpu.index: target(gpu, wishes[gpu.index], options) for gpu in chosen}
+    chosen = [_without(gpu, lambda holder: holder.unit in options.stop) for gpu in gpus if gpu.index in wishes]
+    targets: dict[int, Target] = {}
+    leaving: dict[str, None] = {}
     for gpu in chosen:
-        if gpu.mig is not None and gpu.mig != targets[gpu.index].mig:
-            _refuse_held(gpu, wishes[gpu.index], options)
+        try:
+            targets[gpu.index] = _allowed(gpu, wishes[gpu.index], options)
+        except PlanError:  # only where the pods cannot stay are they asked to leave
+            if not options.node:
+                raise
+            targets[gpu.index] = _allowed(_without(gpu, lambda holder: bool(holder.namespace)), wishes[gpu.index], options)
+            leaving.update(dict.fromkeys(_leaving(gpu, targets[gpu.index])))
     steps, waiting = work(chosen, targets, options.reset)
     differing = [gpu for gpu in chosen if gpu.mig is not None and not targets[gpu.index].reached_by(gpu)]
     units = _units(gpus, {gpu.index for gpu in differing}, options)
@@ -221,34 +233,54 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
         "after": [describe(after[gpu.index]) for gpu in gpus],
         "operations": _count(steps, chosen),
         "reboot_required": bool(waiting),
+        "evicted": list(leaving),
         "targets": targets,
     }
     pictures = ((gpu, picture.text(gpu), picture.text(after[gpu.index])) for gpu in differing)
     differences = tuple(Difference(gpu.label, before, now) for gpu, before, now in pictures if before != now)
-    return Plan(differences, tuple(_frame(steps, units, differing, options)), tuple(reboot_warning(waiting)), facts)
+    return Plan(differences, tuple(_frame(steps, units, differing, options, leaving)), tuple(reboot_warning(waiting)), facts)
 
 
-def _frame(steps: list[Step], units: list[str], differing: t.Sequence[Gpu], options: Options) -> list[Step]:
-    """Services around the work, the checkpoint before it, CDI after it."""
+def _frame(
+    steps: list[Step], units: list[str], differing: t.Sequence[Gpu], options: Options, leaving: t.Collection[str]
+) -> list[Step]:
+    """The Node and services around the work, the checkpoint before it, CDI after it."""
+    uncordon = [Step("uncordon", options.node)] if options.node else []
     start = [Step("start", unit, {"unit": unit}) for unit in dict.fromkeys([*units, *options.restart])]
     if not steps:
-        return start if options.restart else []
+        return [*(start if options.restart else ()), *(uncordon if options.cordoned else ())]
+    pods = f" of {', '.join(leaving)}" if leaving else ""
+    drain = [Step("cordon", options.node), Step("drain", options.node + pods, {"pods": list(leaving)})] if options.node else []
     stop = [Step("stop", unit, {"unit": unit}) for unit in units]
     label = ", ".join(gpu.label for gpu in differing)
     before = Step("checkpoint", label, {"targets": {gpu.index: checkpoint(gpu) for gpu in differing}})
     cdi = [Step("refresh", "CDI specification")] if options.cdi else []
-    return [*stop, before, *steps, *cdi, *start]
+    return [*drain, *stop, before, *steps, *cdi, *start, *uncordon]
 
 
-def _without_stoppable(gpu: Gpu, options: Options) -> Gpu:
-    """A unit that will be stopped makes nothing busy."""
+def _without(gpu: Gpu, out: t.Callable[[Holder], bool]) -> Gpu:
+    """The GPU without holders that will be gone: they make nothing busy."""
     instances = tuple(
-        replace(
-            i, computes=tuple(replace(c, holders=tuple(h for h in c.holders if h.unit not in options.stop)) for c in i.computes)
-        )
+        replace(i, computes=tuple(replace(c, holders=tuple(h for h in c.holders if not out(h))) for c in i.computes))
         for i in gpu.instances
     )
-    return replace(gpu, instances=instances, holders=tuple(h for h in gpu.holders if h.unit not in options.stop))
+    return replace(gpu, instances=instances, holders=tuple(h for h in gpu.holders if not out(h)))
+
+
+def _allowed(gpu: Gpu, wish: Wish, options: Options) -> Target:
+    """The target, if those who hold the GPU allow it."""
+    wanted = target(gpu, wish, options)
+    if gpu.mig is not None and gpu.mig != wanted.mig:
+        _refuse_held(gpu, wish, options)
+    return wanted
+
+
+def _leaving(gpu: Gpu, wanted: Target) -> t.Iterator[str]:
+    """The pods (`namespace/name`) that hold what goes."""
+    whole = gpu.mig != wanted.mig
+    going = {(step.args["instance"], step.args.get("compute")) for step in instance_steps(gpu, wanted)[0]}
+    holders = [h for i in gpu.instances for c in i.computes if whole or (i.id, c.id) in going for h in c.holders]
+    yield from (f"{h.namespace}/{h.pod}" for h in (*holders, *(gpu.holders if whole else ())) if h.namespace)
 
 
 def _units(gpus: t.Sequence[Gpu], indexes: t.Container[int], options: Options) -> list[str]:

@@ -14,6 +14,8 @@ The package, in the order to read it:
     plan     observed + wished -> steps; pure
     nvml     reads and changes the real GPU through nvidia-ml-py
     clients  who holds a GPU: processes, units, pods
+    node     the Kubernetes Node around a change
+    boot     the same layout again at boot
     picture  a layout for people: text and SVG
 """
 
@@ -21,14 +23,17 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
+import sys
 import typing as t
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from .._alone import alone
 from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
-from . import config, picture
+from . import boot, config, picture
 from .clients import Clients
 from .config import Entry, Source, Wish
 from .known import KNOWN
@@ -39,16 +44,32 @@ from .plan import Options, Target, describe, plan, reboot_warning, work
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
 STOPPED = Path("/run/gpufleet/mig-stopped.json")
 
+#: One run at a time on this host, also the one at boot.
+LOCK = Path("/run/gpufleet/mig.lock")
+
 CDI_UNIT = "nvidia-cdi-refresh.service"
+
+if t.TYPE_CHECKING:
+    from .node import Node
 
 
 class Layout(Resource[tuple[Gpu, ...]]):
     """The MIG layout of the GPUs of this host."""
 
-    def __init__(self, engine: Nvml, wishes: t.Callable[[t.Sequence[Gpu]], dict[int, Wish]], options: Options) -> None:
+    def __init__(
+        self,
+        engine: Nvml,
+        wishes: t.Callable[[t.Sequence[Gpu]], dict[int, Wish]],
+        options: Options,
+        node: Node | None = None,
+        at_boot: t.Mapping[Path, bytes] | None = None,
+    ) -> None:
         self.engine = engine
         self.wishes = wishes
         self.options = options
+        self.node = node
+        #: Files for the next boot; empty: none; None: whatever is there stays.
+        self.at_boot = at_boot
         #: GPUs that turned out to change their mode only at a reboot.
         self.waiting: set[int] = set()
         self.before: tuple[Gpu, ...] = ()
@@ -59,7 +80,13 @@ class Layout(Resource[tuple[Gpu, ...]]):
         return gpus
 
     def plan(self, observed: tuple[Gpu, ...]) -> Plan:
-        return plan(observed, self.wishes(observed), self.options)
+        made = plan(observed, self.wishes(observed), self.options)
+        paths = [] if self.at_boot is None else boot.stale(self.at_boot)
+        if not paths:
+            return made
+        verb = "write" if self.at_boot else "remove"
+        steps = [Step(verb, str(path), {"path": path}) for path in paths]
+        return replace(made, steps=(*made.steps, *steps, Step("reload", "systemd")))
 
     def apply(self, step: Step) -> Undo | None:
         action = step.action
@@ -75,8 +102,25 @@ class Layout(Resource[tuple[Gpu, ...]]):
             return lambda: self._restore(targets)
         elif action == "refresh":
             _systemctl("restart", CDI_UNIT)
+        elif action == "reload":
+            _systemctl("daemon-reload")
+        elif action in ("write", "remove"):
+            boot.put(step.args["path"], (self.at_boot or {}).get(step.args["path"], b"") if action == "write" else None)
+        elif action in ("cordon", "drain", "uncordon") and self.node:
+            return self._make_room(self.node, step)
         else:
             self._change(step)
+        return None
+
+    @staticmethod
+    def _make_room(node: Node, step: Step) -> Undo | None:
+        if step.action == "cordon":
+            node.cordon()
+            return node.uncordon
+        if step.action == "drain":
+            node.drain(step.args["pods"])
+        else:
+            node.uncordon()
         return None
 
     def _change(self, step: Step) -> None:
@@ -144,6 +188,9 @@ class Layout(Resource[tuple[Gpu, ...]]):
             if not waits and gpu.mig is not None and not wanted.reached_by(gpu):
                 raise VerifyError(f"after all steps the layout is not the planned one: {picture.text(gpu)}")
         present = {device["uuid"] for gpu in now.values() for device in _devices(describe(gpu))}
+        left = [] if self.at_boot is None else boot.stale(self.at_boot)
+        if left:
+            raise VerifyError(f"{', '.join(map(str, left))}: not as it was written; something else changes it")
         lost = {d["uuid"] for gpu in plan.facts["after"] for d in _devices(gpu)} - present - {""}
         if lost and not self.waiting:
             raise VerifyError(f"these MIG devices were to stay and are gone: {', '.join(sorted(lost))}")
@@ -168,14 +215,13 @@ def _devices(gpu: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
         yield from instance["devices"]
 
 
-def _systemctl(verb: str, unit: str) -> None:
+def _systemctl(verb: str, *units: str) -> None:
     done = subprocess.run(  # pylint: disable=ansible-bad-function
-        ["systemctl", verb, unit], capture_output=True, text=True, timeout=180, check=False
+        ["systemctl", verb, *units], capture_output=True, text=True, timeout=180, check=False
     )
     if done.returncode:
-        raise ApplyError(
-            f"systemctl {verb} {unit} failed: {' '.join(done.stderr.split()) or done.returncode}; see journalctl -u {unit}"
-        )
+        hint = "".join(f"; see journalctl -u {unit}" for unit in units)
+        raise ApplyError(f"systemctl {' '.join((verb, *units))} failed: {' '.join(done.stderr.split()) or done.returncode}{hint}")
 
 
 def _remember(unit: str, stopped: bool) -> None:
@@ -244,14 +290,56 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         return _report(plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False)).result())
     engine = Nvml()
     with ExitStack() as stack:
+        if not check_mode:
+            stack.enter_context(alone(LOCK))
+            options = replace(options, restart=tuple(remembered()))
+        node = _node(params["drain"])
+        if node:
+            options = replace(options, node=node.name, cordoned=node.marked())
         stack.enter_context(deadline(engine, params["timeout"]))
         stack.enter_context(engine)
-        layout = Layout(engine, wishes, options)
+        files = None if params["boot"] is None else boot.files(params) if params["boot"] else {}
+        layout = Layout(engine, wishes, options, node, files)
         try:
             return _report(run(layout, check_mode))
         except (ApplyError, VerifyError) as error:
             state, facts = layout.aftermath()
             raise type(error)(f"{error.message}; {state}", **{**error.facts, **facts}) from error
+
+
+def _node(wished: t.Mapping[str, t.Any]) -> Node | None:
+    """The Node to make room on; None where that is not wished or no kubelet has joined a cluster."""
+    if not wished["enabled"]:
+        return None
+    from .._kube import drain  # noqa: PLC0415  the run at boot has neither these modules nor a cluster
+    from . import node  # noqa: PLC0415
+
+    path = node.kubeconfig(wished["kubeconfig"])
+    if path is None:
+        return None
+    options = drain.Options(wished["timeout"], wished["grace_period"], wished["delete_emptydir_data"], wished["force"])
+    return node.Node(wished["node_name"] or socket.gethostname().lower(), path, options)
+
+
+def at_boot(path: str) -> int:
+    """What boot.UNIT runs: mig_parted with the parameters in a file, its exit status."""
+    kept = json.loads(Path(path).read_text(encoding="utf-8"))
+    given: dict[str, t.Any] = {
+        "config": None,
+        "src": None,
+        "layout": None,
+        "selected": None,
+        "allow_busy": False,
+        "assume_gpus": [],
+        "boot": None,
+    }
+    try:
+        result = parted({**given, "drain": {"enabled": False}, **kept}, check_mode=False)
+    except GpufleetError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    sys.stdout.write("".join(f"{action}\n" for action in result["actions"] or ["nothing to do"]))
+    return 0
 
 
 def _report(result: dict[str, t.Any]) -> dict[str, t.Any]:

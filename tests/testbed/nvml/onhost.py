@@ -112,7 +112,7 @@ def _forked(
             ctypes.CDLL(str(host.programs / "libnvidia-ml.so.1"), ctypes.RTLD_GLOBAL)
             if uid:
                 os.setuid(uid)
-            resource.STOPPED = host.directory / "stopped.json"
+            resource.STOPPED, resource.LOCK = host.directory / "stopped.json", host.directory / "lock"
             try:
                 result = entry(validated.validated_parameters, check_mode)
             except GpufleetError as error:

@@ -24,6 +24,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kube import drain, l
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.client import KubeError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.api import Identity, NodeClient, identity
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.planner import ANNOTATION
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import node as mig_node
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError
 
 HERE = Path(__file__).resolve().parent
@@ -211,6 +212,52 @@ def test_a_kubelet_cordons_its_own_node_and_says_so(api: KubeApi, kubelet: NodeC
     assert "unschedulable" not in node["spec"] and ANNOTATION not in node["metadata"].get("annotations", {})
     with pytest.raises(KubeError, match=r"403"):
         nodes.set_schedulable(kubelet, "n2", False, ANNOTATION, "cordoned")
+
+
+def keeps_off(label: str) -> dict[str, t.Any]:
+    rule = {"key": label, "operator": "NotIn", "values": ["changing"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [rule]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+
+
+def test_room_for_a_change_of_gpus_takes_only_the_pods_that_have_to_go(
+    api: KubeApi, who: Identity, pod: t.Callable[..., None]
+) -> None:
+    node = mig_node.Node("n1", Path(who.path), NOW)
+    pod("slice-that-stays")
+    pod("slice-that-goes")
+    pod("device-plugin", owner="DaemonSet", affinity=keeps_off(mig_node.LABEL))
+    pod("logs", owner="DaemonSet")
+    assert not node.marked()
+    node.cordon()
+    found = api.call("GET", "/api/v1/nodes/n1")
+    assert found["spec"]["unschedulable"] and found["metadata"]["labels"][mig_node.LABEL] == "changing" and node.marked()
+
+    # What the DaemonSet controller does when a Node no longer fits.
+    leave = ("delete", "pod/device-plugin", "--namespace=default", "--grace-period=0", "--force")
+    controller = threading.Timer(1.0, api.kubectl, leave)
+    controller.start()
+    node.drain(["default/slice-that-goes"])
+    controller.join()
+    assert left(api) == {"slice-that-stays", "logs"}
+    node.uncordon()
+    found = api.call("GET", "/api/v1/nodes/n1")
+    assert "unschedulable" not in found["spec"] and mig_node.LABEL not in found["metadata"]["labels"] and not node.marked()
+
+
+def test_who_does_not_leave_the_gpus_is_named_and_a_foreign_cordon_stays(
+    api: KubeApi, who: Identity, pod: t.Callable[..., None]
+) -> None:
+    node = mig_node.Node("n1", Path(who.path), drain.Options(timeout=1, grace_period=0))
+    api.kubectl("cordon", "n1")
+    pod("exporter", owner="DaemonSet")
+    node.cordon()
+    node.cordon()  # a run that was killed, and the next
+    with pytest.raises(ApplyError, match=r"default/exporter did not leave node n1 within 1 s"):
+        node.drain(["default/exporter"])
+    node.uncordon()
+    assert api.call("GET", "/api/v1/nodes/n1")["spec"]["unschedulable"] and not node.marked()
+    api.kubectl("uncordon", "n1")
 
 
 def test_a_heartbeat_from_before_does_not_count(api: KubeApi, kubelet: NodeClient) -> None:

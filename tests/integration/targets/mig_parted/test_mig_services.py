@@ -10,9 +10,11 @@ counts as alive, so `stop` also empties the stand-in driver's list of users.)
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,3 +112,16 @@ def test_a_unit_that_does_not_stop_changes_nothing(unit: Unit) -> None:
     outcome = parted(unit.host, layout={"all": "all-1g.5gb"}, stop_services=[unit.name])
     assert not outcome.ok and f"systemctl stop {unit.name} failed" in outcome.msg and "journalctl -u" in outcome.msg
     assert shapes(unit.host) == [(False, False, [])]
+
+
+def test_a_second_run_waits_for_the_first(make: t.Callable[..., Host]) -> None:
+    host = make("A100-40")
+    with (host.directory / "lock").open("a") as lock, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert parted(host, check_mode=True, layout={"all": "all-1g.5gb"}).result["changed"]  # a look needs no lock
+        second = pool.submit(parted, host, layout={"all": "all-1g.5gb"})
+        with pytest.raises(TimeoutError):
+            second.result(timeout=1)
+        assert shapes(host) == [(False, False, [])]
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert second.result(timeout=60).ok

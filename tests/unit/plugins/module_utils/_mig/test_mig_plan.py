@@ -326,6 +326,39 @@ def test_services_that_a_killed_run_left_stopped_are_started_even_if_nothing_els
     assert actions(before, wish(**{"7g.40gb": 1}), Options(restart=("nvsm.service",))) == ["start nvsm.service"]
 
 
+NODE = Options(node="n1")
+
+
+def test_draining_asks_exactly_the_pods_to_leave_whose_slices_go() -> None:
+    before = gpu(instance("3g.20gb", 4, busy=True), instance("1g.5gb", 0, busy=True))
+    other = replace(POD, pod="train-1")
+    computes = tuple(replace(compute, holders=(other,)) for compute in before.instances[1].computes)
+    before = replace(before, instances=(before.instances[0], replace(before.instances[1], computes=computes)))
+    found = plan([before], {0: wish(**{"3g.20gb": 2})}, NODE)
+    assert found.facts["evicted"] == ["ml/train-1"]
+    steps = [str(step) for step in found.steps]
+    assert steps[:2] == ["cordon n1", "drain n1 of ml/train-1"] and steps[-1] == "uncordon n1"
+    assert not any("3g.20gb:4" in step for step in steps)
+
+
+def test_draining_for_a_mode_change_asks_all_pods_but_no_foreign_process() -> None:
+    held = gpu(instance("1g.5gb", 0, busy=True), holders=(replace(POD, pod="exporter"),))
+    assert plan([held], {0: Wish(False, (), (), "layout[0]")}, NODE).facts["evicted"] == ["ml/train-0", "ml/exporter"]
+    with pytest.raises(PlanError, match="process top"):
+        plan([replace(held, holders=(Holder(pid=5, process="top"),))], {0: Wish(False, (), (), "layout[0]")}, NODE)
+
+
+def test_pods_that_can_stay_stay_and_without_changes_nobody_is_cordoned() -> None:
+    busy = gpu(instance("1g.5gb", 0, busy=True))
+    assert plan([busy], {0: wish(**{"1g.5gb": 2})}, NODE).facts["evicted"] == []
+    assert plan([busy], {0: wish(**{"1g.5gb": 1})}, NODE).steps == ()
+
+
+def test_a_killed_run_leaves_no_node_cordoned() -> None:
+    (step,) = plan([gpu(instance("1g.5gb", 0))], {0: wish(**{"1g.5gb": 1})}, replace(NODE, cordoned=True)).steps
+    assert str(step) == "uncordon n1"
+
+
 def test_compute_instances_change_inside_an_instance_that_stays() -> None:
     before = gpu(instance("3g.20gb", 4, 1, 1, 1))
     assert actions(before, wish(**{"1c.3g.20gb": 1, "2c.3g.20gb": 1})) == [
