@@ -23,7 +23,9 @@ class Builder:
         self._go: tuple[str, dict[str, str]] | None = None
 
     def binary(self, name: str) -> Path:
-        """The file of a "program/binary", built when needed."""
+        """The file of a "program/binary", built when needed; or that of a module file."""
+        if ":" in name:
+            return self.module_file(name)
         program, binary = name.split("/", maxsplit=1)
         return self._folder(self.table.programs[program]) / binary
 
@@ -104,7 +106,7 @@ class Builder:
         flags = ["-s", "-w"]
         flags += [f"-X {package}.{key}={value}" for package in program.stamp_packages for key, value in program.stamp.items()]
         if program.cgo:
-            flags += ["-linkmode external", "-extldflags -static"]
+            flags += ["-extldflags=-Wl,-z,lazy"] if program.cgo == "dynamic" else ["-linkmode external", "-extldflags -static"]
         env = {**env, "CGO_ENABLED": "1" if program.cgo else "0", "GOFLAGS": "-buildvcs=false -mod=readonly"}
         command = [go, "build", "-v", "-trimpath", "-tags", ",".join(program.tags), "-ldflags", " ".join(flags)]
         command += ["-o", f"{out}/", *program.packages.values()]

@@ -82,7 +82,7 @@ def _publish(image: Image, manifest: bytes) -> None:
 def _recipe(image: Image, builder: Builder, node: str) -> str:
     base = job_image.recipe() if image.base == "mpi" else node_image.base_recipe(image.base, node) if image.base else []
     scripts = [(HERE / name).read_text() for name in image.scripts.values()]
-    parts = [str(image), base, scripts, *(builder.key(name) for name in needs(image))]
+    parts = [str(image), base, scripts, *image.env, *(builder.key(name) for name in needs(image))]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -124,7 +124,7 @@ def _build(image: Image, builder: Builder, node: str, bases: dict[str, bytes]) -
         if not layers:
             raise BedError(f"image {image.ref} has neither a base nor content: correct artifacts.toml")
         settings = {
-            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+            "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", *image.env],
             "Entrypoint": image.entrypoint or None,
             "Cmd": image.cmd or None,
             "User": image.user,

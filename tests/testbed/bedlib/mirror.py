@@ -8,9 +8,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import tarfile
+import typing as t
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +84,8 @@ def _sources(entry: File) -> Path:
 
 def _key(entry: File, builder: Builder) -> str:
     names = [entry.module_file] if entry.module_file else needs(entry)
-    return hashlib.sha256(json.dumps([[name, builder.key(name)] for name in names]).encode()).hexdigest()[:16]
+    recipe: list[t.Any] = [[name, builder.key(name)] for name in names]
+    return hashlib.sha256(json.dumps([*recipe, entry.deb] if entry.deb else recipe).encode()).hexdigest()[:16]
 
 
 def _current(entry: File, builder: Builder) -> bool:
@@ -138,20 +141,39 @@ def _make(entry: File, builder: Builder) -> None:
         target = work / "file"
         if entry.archive:
             with CLOCK.phase("pack archives"):
-                target.write_bytes(archive(made))
+                target.write_bytes(deb(entry.deb, made) if entry.deb else archive(made))
         else:
             shutil.copy(builder.module_file(entry.module_file) if entry.module_file else builder.binary(entry.program), target)
         _keep(entry, target, {"source": "built", "key": _key(entry, builder)})
 
 
 def archive(members: dict[str, Path]) -> bytes:
-    """A .tar.gz of executables that is the same bytes for the same content."""
+    """A .tar.gz that is the same bytes for the same content."""
+    return _packed({name: (path.read_bytes(), 0o755 if os.access(path, os.X_OK) else 0o644) for name, path in members.items()})
+
+
+def deb(control: dict[str, str], members: dict[str, Path]) -> bytes:
+    """A Debian package (deb(5)): an ar archive of a version, the control file and the files."""
+    fields = "".join(f"{key}: {value}\n" for key, value in control.items())
+    parts = {
+        "debian-binary": b"2.0\n",
+        "control.tar.gz": _packed({"./control": (fields.encode(), 0o644)}),
+        "data.tar.gz": archive({f"./{name}": path for name, path in members.items()}),
+    }
+    packed = b"!<arch>\n"
+    for name, content in parts.items():
+        packed += (
+            f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
+        )
+    return packed
+
+
+def _packed(members: dict[str, tuple[bytes, int]]) -> bytes:
     packed = io.BytesIO()
     zipped = gzip.GzipFile(fileobj=packed, mode="wb", mtime=0, compresslevel=5)
     with zipped, tarfile.open(fileobj=zipped, mode="w") as tar:
-        for name, path in sorted(members.items()):
+        for name, (content, mode) in sorted(members.items()):
             info = tarfile.TarInfo(name)
-            info.size, info.mode = path.stat().st_size, 0o755
-            with path.open("rb") as stream:
-                tar.addfile(info, stream)
+            info.size, info.mode = len(content), mode
+            tar.addfile(info, io.BytesIO(content))
     return packed.getvalue()

@@ -47,6 +47,7 @@ NET_TOOLS = [
     *("/usr/sbin/" + name for name in ("iptables", "iptables-save", "iptables-restore", "xtables-nft-multi")),
     *("/usr/sbin/" + name for name in ("ip6tables", "ip6tables-save", "ip6tables-restore")),
 ]
+GLIBC = [f"/lib/*/{name}.so.*" for name in ("libc", "libdl", "libpthread", "librt", "libm", "libgcc_s", "ld-linux-*")]
 NET_FILES = ["/etc/protocols", "/etc/services", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/usr/lib/*/xtables/*.so"]
 
 # Runs on the node image: a tar of the named files, of every link on the way to them and of their libraries.
@@ -152,15 +153,15 @@ def _import(root: Path, image: str) -> None:
 
 def base_recipe(base: str, image: str) -> list[t.Any]:
     """What `base_layer` depends on."""
-    return [image, _COLLECT, *((NET_TOOLS, NET_FILES) if base == "net" else ())]
+    return [image, _COLLECT, *{"net": (NET_TOOLS, NET_FILES), "glibc": (GLIBC,)}.get(base, ())]
 
 
 def base_layer(base: str, image: str) -> bytes:
-    """An image's first layer, taken from the node image: "net" or "busybox"."""
+    """An image's first layer, taken from the node image: "net", "busybox", or "glibc" (busybox and the shared libc)."""
     run_in = ["run", "--rm", "-i", "--network=none", "--log-driver=none", image]
-    if base == "busybox":
+    if base != "net":
         links = [f"bin/{applet}" for applet in podman(*run_in, "busybox", "--list").split() if applet != "busybox"]
-        wanted: dict[str, t.Any] = {"tools": ["/bin/busybox"], "files": [], "links": links}
+        wanted: dict[str, t.Any] = {"tools": ["/bin/busybox"], "files": GLIBC if base == "glibc" else [], "links": links}
     else:
         wanted = {"tools": NET_TOOLS, "files": NET_FILES, "links": []}
     done = subprocess.run(

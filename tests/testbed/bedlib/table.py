@@ -25,7 +25,7 @@ class Program:
     module: str = ""  # folder under go/
     c_source: str = ""  # file under c/, instead of Go
     incomplete: str = ""  # a Go module that module proxies serve without some files; those are in go/MODULE/added/
-    cgo: bool = False
+    cgo: bool | str = False  # true: linked statically; "dynamic": against the shared libc, for what loads libraries at run time
     tags: list[str] = field(default_factory=list)
     stamp_packages: list[str] = field(default_factory=list)
     stamp: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,8 @@ class File:
     url: str
     checksum: str = ""  # URL of upstream's own
     program: str = ""  # "program/binary"
-    archive: dict[str, str] = field(default_factory=dict)  # member -> "program/binary"
+    archive: dict[str, str] = field(default_factory=dict)  # member -> "program/binary", or a module file
+    deb: dict[str, str] = field(default_factory=dict)  # the archive is a Debian package: its control fields
     module_file: str = ""  # "folder: module path: file"
     part: str = ""  # made only when asked for
 
@@ -50,6 +51,7 @@ class Image:
     base: str = ""
     entrypoint: list[str] = field(default_factory=list)
     cmd: list[str] = field(default_factory=list)
+    env: list[str] = field(default_factory=list, repr=False)
     user: str = ""
     part: str = ""  # made only when asked for
 
@@ -156,18 +158,18 @@ def _check(table: Table, where: str) -> None:
     for image in table.images:
         if not re.fullmatch(r"[\w.-]+\.[a-z]+/[a-z0-9/._-]+:[\w.-]+", image.ref):
             raise BedError(f"{where}: image {image.ref!r} is not HOST/REPOSITORY:TAG")
-        if image.base not in ("", "net", "busybox", "mpi"):
-            raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox, mpi")
+        if image.base not in ("", "net", "busybox", "glibc", "mpi"):
+            raise BedError(f"{where}: image {image.ref} has the unknown base {image.base!r}; known: net, busybox, glibc, mpi")
     everything: list[File | Image] = [*table.files, *table.images]
     for made in everything:
-        for need in needs(made):
+        for need in (need for need in needs(made) if ":" not in need):
             program, binary = need.split("/", maxsplit=1)
             if program not in table.programs or binary not in table.programs[program].packages:
                 raise BedError(f"{where}: {need!r} is not PROGRAM/BINARY of a [program.*]")
 
 
 def needs(made: File | Image) -> list[str]:
-    """The "program/binary" names that something is made from."""
+    """The "program/binary" names, and the module files of an archive, that something is made from."""
     if isinstance(made, Image):
         return list(made.files.values())
     return [made.program] if made.program else list(made.archive.values())

@@ -494,7 +494,20 @@ API(nvmlDeviceGetUUID, (uint64_t h, char *out, unsigned n), (h, out, n))
     return OK;
 }
 
-API(nvmlDeviceGetIndex, (uint64_t h, unsigned *out), (h, out)) { RESOLVE(h, DEVICE); *out = r.index; return OK; }
+/* Of a MIG device: its number among those of its GPU, as nvmlDeviceGetMigDeviceHandleByIndex counts. */
+API(nvmlDeviceGetIndex, (uint64_t h, unsigned *out), (h, out))
+{
+    ANY_DEVICE(h);
+    *out = r.gi ? 0 : r.index;
+    for (unsigned n = 0; r.gi && n < INSTANCES; n++)
+        for (unsigned c = 0; r.gpu->gi[n].used && c < INSTANCES; c++) {
+            if (&r.gpu->gi[n].ci[c] == r.ci)
+                return OK;
+            *out += r.gpu->gi[n].ci[c].used;
+        }
+    return OK;
+}
+
 API(nvmlDeviceGetMinorNumber, (uint64_t h, unsigned *out), (h, out)) { RESOLVE(h, DEVICE); *out = r.index; return OK; }
 
 API(nvmlDeviceGetPciInfo_v3, (uint64_t h, pci_t *out), (h, out))

@@ -6,7 +6,8 @@
     python3 fakegpu.py build DIR                 libnvidia-ml.so.1 and nvidia-smi (needs gcc)
     python3 fakegpu.py host DIR BOARD...         a host with these GPUs (A100-40 A100-80 A30 H100-80 H200 T4); state in DIR
     python3 fakegpu.py run DIR COMMAND...        a command on that host, with its sysfs and /proc/modules (needs root, util-linux)
-    python3 fakegpu.py install BOARD...          makes this very machine such a host (a test node, never a real one)
+    python3 fakegpu.py install BOARD...          makes this very machine such a host (a test node, never a real one), for good
+    python3 fakegpu.py boot                      what its kernel would have at each boot; install has a unit for it
 
 As a module: `host = Host.make(directory, ["A100-40"])`, then `host.env()`, `host.faults(...)`, `host.calls()`.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import typing as t
@@ -130,15 +132,98 @@ def _minors(gpus: int) -> list[str]:
     return lines
 
 
+#: Where `install` puts things.
+INSTALLED = Path("/var/lib/fake-nvml")
+DRIVER = "580.65.06"
+UNIT = """\
+[Unit]
+Description=Stand-in for the NVIDIA kernel driver (gpufleet.k8s test bed)
+DefaultDependencies=no
+After=local-fs.target
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/python3 {script} boot
+
+[Install]
+WantedBy=sysinit.target
+"""
+#: The real unit asks the kernel's list of modules for nvidia.ko.
+REFRESH = """\
+[Service]
+ExecCondition=
+ExecCondition=/usr/bin/test -e /dev/nvidiactl
+"""
+#: A container gets a procfs of its own, in which a real driver would have its files as well. Nothing can be added to a procfs
+#: but a mount, and runc refuses those; so this stands before runc and adds a hook, and the folder that the driver's state is in.
+#: nvidia-container-runtime calls it (`runtimes` in /etc/nvidia-container-runtime/config.toml).
+RUNC = """\
+#!/usr/bin/python3
+# Stand-in for what NVIDIA's kernel driver adds to each procfs (gpufleet.k8s test bed): runs runc.
+import json, os, subprocess, sys
+if sys.argv[1:] == ["hook"]:
+    bundle = json.load(sys.stdin)["bundle"]
+    root = json.load(open(bundle + "/config.json"))["root"]["path"]
+    subprocess.run(["mount", "--bind", "{state}/proc/driver", os.path.join(bundle, root, "proc/driver")], check=True)
+    sys.exit()
+if "create" in sys.argv:
+    path = sys.argv[sys.argv.index("--bundle") + 1] + "/config.json"
+    spec = json.load(open(path))
+    mount = dict(destination="{state}", source="{state}", type="bind", options=["rbind", "rw"])
+    spec.setdefault("mounts", []).append(mount)
+    hook = dict(path=os.path.realpath(__file__), args=["runc", "hook"], env=["PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
+    spec.setdefault("hooks", dict()).setdefault("createContainer", []).append(hook)
+    json.dump(spec, open(path, "w"))
+os.execvp("runc", ["runc", *sys.argv[1:]])
+"""
+
+
 def install(boards: t.Sequence[str]) -> None:
     """Makes this machine a host with stand-in GPUs; refuses where a real driver is."""
-    if Path("/dev/nvidiactl").exists():
+    if Path("/dev/nvidiactl").exists() and Path("/dev/nvidiactl").stat().st_rdev != os.makedev(*NULL):
         raise SystemExit("this machine has an NVIDIA driver; a stand-in over it would hide the real GPUs")
-    host = Host.make(Path("/var/lib/fake-nvml"), boards)
-    libraries = Path("/usr/lib/x86_64-linux-gnu")
-    shutil.copy2(host.programs / "libnvidia-ml.so.1", libraries if libraries.is_dir() else Path("/usr/lib64"))
+    host = Host.make(INSTALLED, boards, HERE / "programs")
+    libraries = next(Path("/usr/lib").glob("*-linux-gnu"), Path("/usr/lib64"))
+    shutil.copy2(host.programs / "libnvidia-ml.so.1", libraries / f"libnvidia-ml.so.{DRIVER}")
+    (libraries / "libnvidia-ml.so.1").unlink(missing_ok=True)
+    (libraries / "libnvidia-ml.so.1").symlink_to(f"libnvidia-ml.so.{DRIVER}")
     shutil.copy2(host.programs / "nvidia-smi", "/usr/bin/nvidia-smi")
     subprocess.run(["ldconfig"], check=True)
+    runc = Path("/usr/local/sbin/runc-stand-in")
+    files = {
+        Path("/etc/systemd/system/nvidia-stand-in.service"): UNIT.format(script=HERE / "fakegpu.py"),
+        Path("/etc/systemd/system/nvidia-cdi-refresh.service.d/stand-in.conf"): REFRESH,
+        runc: RUNC.replace("{state}", str(INSTALLED)),
+    }
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    runc.chmod(0o755)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    subprocess.run(["systemctl", "enable", "--quiet", "--now", "nvidia-stand-in.service"], check=True)
+
+
+NULL = (1, 3)  # the device that stands for each of the driver's: it exists, and does nothing
+
+
+def boot() -> None:
+    """Device files, sysfs and procfs as the driver makes them; instances do not survive a boot, the mode (Ampere) does."""
+    boards = (INSTALLED / "gpus").read_text().split()
+    caps = Path("/dev/nvidia-caps")
+    caps.mkdir(exist_ok=True)
+    names = ["nvidiactl", "nvidia-uvm", *(f"nvidia{index}" for index in range(len(boards)))]
+    minors = [line.rsplit(" ", 1)[1] for line in _minors(len(boards))]
+    for path in [*(caps.parent / name for name in names), *(caps / f"nvidia-cap{minor}" for minor in minors)]:
+        if not path.exists():
+            os.mknod(path, stat.S_IFCHR, os.makedev(*NULL))
+            path.chmod(0o666)
+    for source, target in ((INSTALLED / "pci", "/sys/bus/pci/devices"), (INSTALLED / "proc" / "driver", "/proc/driver")):
+        if not os.path.ismount(target):
+            subprocess.run(["mount", "--bind", source, target], check=True)
+    for device in sorted(path.name for path in (INSTALLED / "pci").iterdir()):
+        subprocess.run(["nvidia-smi", "-r", "-i", device], check=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -152,6 +237,8 @@ def main(arguments: list[str]) -> int:
         return subprocess.run(host.command(*rest[1:]), env=host.env(), check=False).returncode
     elif verb == ["install"] and rest:
         install(rest)
+    elif verb == ["boot"] and not rest:
+        boot()
     else:
         print(__doc__)
         return 2

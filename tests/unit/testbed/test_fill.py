@@ -48,14 +48,25 @@ def test_hosts_that_do_not_answer_are_not_reachable() -> None:
 
 def test_an_archive_is_the_same_bytes_for_the_same_content(tmp_path: Path) -> None:
     paths = {}
-    for name in ("b", "a"):
+    for name, mode in (("b", 0o700), ("a", 0o400)):
         paths[f"bin/{name}"] = tmp_path / name
         paths[f"bin/{name}"].write_text(name)
+        paths[f"bin/{name}"].chmod(mode)
     first = mirror.archive(paths)
     paths["bin/a"].touch()
     assert mirror.archive(dict(reversed(paths.items()))) == first
     with tarfile.open(fileobj=BytesIO(first)) as tar:
-        assert [(info.name, info.mode, info.uid) for info in tar] == [("bin/a", 0o755, 0), ("bin/b", 0o755, 0)]
+        assert [(info.name, info.mode, info.uid) for info in tar] == [("bin/a", 0o644, 0), ("bin/b", 0o755, 0)]
+
+
+def test_a_debian_package_is_one(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/bin/sh\n")
+    package = tmp_path / "tool.deb"
+    control = {"Package": "tool", "Version": "1.0-1", "Architecture": "all", "Maintainer": "nobody", "Description": "a tool"}
+    package.write_bytes(mirror.deb(control, {"usr/bin/tool": tmp_path / "tool"}))
+    told = subprocess.run(["dpkg-deb", "--field", package, "Version"], capture_output=True, text=True, check=True)
+    held = subprocess.run(["dpkg-deb", "--contents", package], capture_output=True, text=True, check=True)
+    assert told.stdout == "1.0-1\n" and held.stdout.rstrip().endswith("./usr/bin/tool")
 
 
 class Built:
