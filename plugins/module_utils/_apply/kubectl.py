@@ -119,10 +119,11 @@ class Kubectl:
         self.run("apply", *flags, stdin=as_list(objects))
         return []
 
-    def delete(self, refs: t.Sequence[Ref], limit_s: int) -> None:
-        """Returns when they are gone. Raises KubectlError, also when they are not within the limit."""
+    def delete(self, refs: t.Sequence[Ref], limit_s: int, cascade: str = "background") -> None:
+        """Returns when they are gone; with cascade "foreground", what they own too. Raises KubectlError, also at the limit."""
         manifests = as_list(ref.manifest() for ref in refs)
-        self.run("delete", "--ignore-not-found", "--wait=true", f"--timeout={limit_s}s", "--filename=-", stdin=manifests)
+        flags = ["--ignore-not-found", "--wait=true", f"--cascade={cascade}", f"--timeout={limit_s}s", "--filename=-"]
+        self.run("delete", *flags, stdin=manifests)
 
     def _explain(self, stderr: str) -> str:
         lines = [

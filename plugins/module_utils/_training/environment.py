@@ -1,0 +1,46 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""The environment of a training: a file like mlops.env, and what a task gives. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._plan import PlanError
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+#: What the original's file has where the user is to write: `ROOT/<package dir>/output`.
+_PLACEHOLDER = re.compile(r"<[^<>/]+>|^ROOT(?=/|$)")
+
+
+def parse(text: str) -> dict[str, str]:
+    """The variables of a file with lines `NAME=value`, as kustomize reads them: no quoting, `#` begins a comment line.
+
+    Raises PlanError naming the line.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        name, equals, value = stripped.partition("=")
+        if not equals:
+            raise PlanError(f"environment_file line {number}: {stripped!r} is not NAME=value")
+        if name in found:
+            raise PlanError(f"environment_file line {number}: {name} is there a second time")
+        found[name] = value
+    check(found, "environment_file")
+    return found
+
+
+def check(variables: t.Mapping[str, t.Any], where: str) -> None:
+    for name, value in variables.items():
+        if not _NAME.fullmatch(name):
+            raise PlanError(f"{where}: {name!r} is no name of a variable: letters, digits and _, not beginning with a digit")
+        if "\n" in str(value):
+            raise PlanError(f"{where}: the value of {name} has more than one line")
+        match = _PLACEHOLDER.search(str(value))
+        if match:
+            raise PlanError(f"{where}: {name} is {value!r}: {match.group()} stands for something of yours, write that instead")

@@ -1,0 +1,307 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""`training_job` on a control plane host: observes, starts, looks at and removes a training through kubectl."""
+
+from __future__ import annotations
+
+import re
+import time
+import typing as t
+from dataclasses import dataclass, field
+
+from .._apply.kubectl import Kubectl, KubectlError
+from .._apply.objects import Object, Ref, narrowed, ref_of, wished_part
+from .._plan import ApplyError, Difference, GpufleetError, Plan, PlanError, Resource, Step, run
+from . import fit, render, status
+
+PAUSE_S = 1.0  # between looks
+START_S = 3.0  # of a pod, before its events are asked for
+LINES_ON_THE_WAY = 1000  # of a log that still grows
+REMOVE_LIMIT_S = 120
+KINDS = {render.MPI_API: "MPIJob", render.JOB_API: "Job"}
+
+
+class TrainingFailed(GpufleetError):
+    """The training ended without success, or cannot begin."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """`jobs`: the MPIJob or Job of that name; `others`: its ConfigMaps; `unknown`: kinds that are not installed."""
+
+    jobs: tuple[Object, ...] = ()
+    others: tuple[Object, ...] = ()
+    unknown: frozenset[tuple[str, str]] = frozenset()
+    missing: str | None = None  # in check mode: no kubectl or kubeconfig yet
+    cluster: tuple[Object, ...] = field(default=(), repr=False)  # Nodes and Pods, where a job is to start
+    refusal: str | None = None  # what the API server says to the objects
+
+
+class Training(Resource[Observed]):
+    def __init__(self, params: t.Mapping[str, t.Any], check_mode: bool) -> None:
+        self.check_mode = check_mode
+        self.present = params["state"] == "present"
+        self.wish = render.wished(params) if self.present else dict(params)
+        self.objects = render.objects(self.wish) if self.present else []
+        self.kubectl = Kubectl(params["kubectl"], params["kubeconfig"])
+
+    # observe ---------------------------------------------------------------------------------------------------------
+
+    def observe(self) -> Observed:
+        missing = self.kubectl.missing()
+        if missing and self.check_mode:
+            return Observed(missing=missing)
+        name, namespace = self.wish["name"], self.wish["namespace"]
+        asked = [Ref(api, kind, namespace, name).manifest() for api, kind in KINDS.items()]
+        asked += [Ref("v1", "ConfigMap", namespace, f"{name}-{part}").manifest() for part in ("env", "user")]
+        found, unknown = self.kubectl.get(asked)
+        jobs = tuple(obj for obj in found if obj["kind"] != "ConfigMap")
+        others = tuple(obj for obj in found if obj["kind"] == "ConfigMap")
+        observed = Observed(jobs, others, frozenset(unknown))
+        if not self.present or (self.objects[-1]["apiVersion"], self.objects[-1]["kind"]) in unknown:
+            return observed
+        if jobs and not self.wish["rerun"]:
+            return observed
+        cluster = tuple(self.kubectl.objects("get", "nodes,pods", "--all-namespaces"))
+        return Observed(jobs, others, frozenset(unknown), None, cluster, self._dry_run(replacing=bool(jobs)))
+
+    def _dry_run(self, replacing: bool) -> str | None:
+        """What the API server has against the objects. Fields that cannot change are no objection where all is made anew."""
+        asked = self.objects[:-1] if replacing else self.objects
+        try:
+            self.kubectl.apply(asked, "gpufleet", force=True, dry_run=True)
+        except KubectlError as error:
+            return error.message
+        return None
+
+    # plan ------------------------------------------------------------------------------------------------------------
+
+    def plan(self, observed: Observed) -> Plan:
+        return plan_present(self.wish, self.objects, observed) if self.present else plan_absent(self.wish, observed)
+
+    # apply -----------------------------------------------------------------------------------------------------------
+
+    def apply(self, step: Step) -> None:
+        """Not undone: a job that was created is the next run's job as well."""
+        try:
+            if step.action == "create":
+                self.kubectl.apply(self.objects, "gpufleet", force=True)
+            else:
+                self.remove(step.args["refs"])
+        except KubectlError as error:
+            raise ApplyError(error.message) from None
+
+    def remove(self, refs: t.Sequence[Ref]) -> None:
+        """With everything that the job made: foreground deletion ends when the pods are gone."""
+        self.kubectl.delete(refs, REMOVE_LIMIT_S, cascade="foreground")
+
+    def verify(self, plan: Plan) -> dict[str, t.Any]:
+        """The API server accepted all; how the training goes on is looked at by `follow`."""
+        del plan
+        return {}
+
+    # look ------------------------------------------------------------------------------------------------------------
+
+    def follow(self) -> dict[str, t.Any]:
+        """Looks at the job until it ends, its phase changes, or `wait` seconds are over. Raises TrainingFailed."""
+        deadline = time.monotonic() + self.wish["wait"]
+        first: tuple[str, ...] | None = None
+        while True:
+            job, pods = self._look()
+            phase = status.phase(job)
+            seen = (phase, *sorted(f"{pod['metadata']['name']} {(pod.get('status') or {}).get('phase')}" for pod in pods))
+            first = first or seen
+            if phase == "absent":
+                raise TrainingFailed(f"{self._what()} is gone: somebody deleted it while it was waited for", finished=True)
+            trouble = self._trouble(job, pods) if phase in ("pending", "running") else None
+            if trouble or phase == "failed":
+                self._fail(job, pods, trouble)
+            over = time.monotonic() + PAUSE_S > deadline
+            if phase in ("succeeded", "suspended") or seen != first or over:
+                return self._report(job, pods, phase)
+            time.sleep(PAUSE_S)
+
+    def _look(self) -> tuple[Object, list[Object]]:
+        kind = "mpijobs.kubeflow.org" if self.wish["mode"] == "multi_node" else "jobs.batch"
+        selector, namespace = f"--selector={render.LABEL}={self.wish['name']}", f"--namespace={self.wish['namespace']}"
+        found = self.kubectl.objects("get", f"{kind},pods", selector, namespace)
+        job = next((obj for obj in found if obj["kind"] != "Pod" and obj["metadata"]["name"] == self.wish["name"]), {})
+        return job, sorted((obj for obj in found if obj["kind"] == "Pod"), key=lambda pod: str(pod["metadata"]["name"]))
+
+    def _trouble(self, job: Object, pods: t.Sequence[Object]) -> str | None:
+        """Why it will not start, or has not started in time."""
+        now = time.time()
+        waiting = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending" and status.age(pod, now) > START_S]
+        late = status.phase(job) == "pending" and status.age(job, now) > self.wish["start_timeout"]
+        if not waiting and not late:
+            return None
+        events = self._events()
+        trouble = status.hopeless(waiting, events)
+        if not trouble and late:
+            trouble = f"it has not begun within {self.wish['start_timeout']} s: {status.not_started(job, pods, events)}"
+        return trouble
+
+    def _events(self) -> list[Object]:
+        """Warnings about the job and its pods, the newest last."""
+        events = self.kubectl.objects(
+            "get", "events", f"--namespace={self.wish['namespace']}", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"
+        )
+        name = self.wish["name"]
+        mine = re.compile(rf"{re.escape(name)}(-launcher(-.+)?|-worker-\d+|-[a-z0-9]{{5}})?")
+        return [event for event in events if mine.fullmatch(str((event.get("involvedObject") or {}).get("name")))]
+
+    def _logs(self, pods: t.Sequence[Object], whole: bool) -> dict[str, str]:
+        """Logs by pod, those of all workers together. A pod that was removed since the look has none."""
+        began = [pod for pod in pods if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")]
+        flags = [f"--namespace={self.wish['namespace']}", f"--tail={-1 if whole else LINES_ON_THE_WAY}"]
+        sources = {pod["metadata"]["name"]: [pod["metadata"]["name"]] for pod in began if status.part_of(pod) != "worker"}
+        if len(sources) < len(began):
+            selector = f"--selector={render.LABEL}={self.wish['name']},training.kubeflow.org/job-role=worker"
+            sources[f"{self.wish['name']}-workers"] = [selector, "--prefix", "--ignore-errors", "--max-log-requests=1000"]
+        logs = {}
+        for name, which in sources.items():
+            try:
+                logs[name] = self.kubectl.run("logs", *which, *flags)
+            except KubectlError:
+                continue
+        return logs
+
+    def _report(self, job: Object, pods: t.Sequence[Object], phase: str) -> dict[str, t.Any]:
+        logs = self._logs(pods, whole=phase in ("succeeded", "failed"))
+        told = status.speaker(pods)
+        log = logs.get(told["metadata"]["name"], "") if told else ""
+        return {
+            "phase": phase,
+            "finished": phase in ("succeeded", "failed", "suspended"),
+            "succeeded": phase == "succeeded",
+            "duration": status.seconds(job) if job else None,
+            "pods": [status.told(pod) for pod in pods],
+            "last_line": "".join(status.last_lines(log, 1)),
+            "values": status.values(log, self.wish["patterns"]),
+            "logs": logs,
+        }
+
+    def _fail(self, job: Object, pods: t.Sequence[Object], trouble: str | None) -> t.NoReturn:
+        report = self._report(job, pods, "failed")
+        told = status.speaker(pods)
+        log = report["logs"].get(told["metadata"]["name"], "") if told else ""
+        reason = trouble or status.failure(job, pods, self.wish["time_limit"])
+        lines = status.last_lines(log)
+        left = "It was left as it is"
+        if self.wish["on_failure"] == "remove":
+            observed = self.observe()
+            self.remove([ref_of(obj) for obj in (*observed.jobs, *observed.others)])
+            left = "It was removed from the cluster"
+        raise TrainingFailed(
+            f"{self._what()} failed: {reason}. {left}"
+            + (f". Its last lines: {' | '.join(lines)}" if lines else "; there is no log"),
+            reason=reason,
+            **report,
+        )
+
+    def _what(self) -> str:
+        return f"training {self.wish['namespace']}/{self.wish['name']}"
+
+
+# the planners, pure --------------------------------------------------------------------------------------------------
+
+
+def plan_present(wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], observed: Observed) -> Plan:
+    """Creates what is not there; refuses what cannot work, and another input under a name that is taken."""
+    job = objects[-1]
+    facts: dict[str, t.Any] = {"kustomization": render.kustomization(wish, objects)}
+    create = Step("create", f"{job['kind']} {wish['namespace']}/{wish['name']}")
+    made = [Difference(str(ref_of(obj)), None, obj) for obj in objects]
+    if observed.missing:
+        warning = f"{observed.missing}; taken as: an earlier task would make it, and the job would be created"
+        return Plan(tuple(made), (create,), (warning,), facts)
+    if (job["apiVersion"], job["kind"]) in observed.unknown:
+        raise PlanError(
+            "the cluster does not know MPIJob (kubeflow.org/v2beta1): install the MPI operator first (role "
+            "gpufleet.k8s.mpi_operator), or use mode single_node. Nothing was changed"
+        )
+    there = {obj["kind"]: obj for obj in observed.jobs}
+    if there and not wish["rerun"]:
+        _same_input(wish, job, there)
+        return Plan(facts=facts)
+    if observed.refusal:
+        raise PlanError(f"the API server refuses the job: {observed.refusal}. Nothing was changed")
+    old = tuple(ref_of(obj) for obj in (*observed.jobs, *observed.others))
+    warnings = _fits(wish, job, observed)
+    steps = (
+        (Step("remove", f"the run before of {wish['namespace']}/{wish['name']}", {"refs": old}), create) if there else (create,)
+    )
+    return Plan(tuple(made), steps, warnings, facts)
+
+
+def _same_input(wish: t.Mapping[str, t.Any], job: Object, there: t.Mapping[str, Object]) -> None:
+    found = there.get(job["kind"])
+    digest = ((found or {}).get("metadata", {}).get("annotations") or {}).get(render.INPUT)
+    if found and digest == job["metadata"]["annotations"][render.INPUT]:
+        return
+    differs = "it is a job of another kind"
+    if found:
+        before, _after = narrowed(wished_part(found)["spec"], job["spec"])
+        known = [key for key in before if key in job["spec"]]
+        differs = f"it differs in {', '.join(known)}" if known else "its environment or user differs"
+    raise PlanError(
+        f"there is a training {wish['namespace']}/{wish['name']} with other input ({differs}): give this one another name, "
+        "or set rerun to remove that and begin anew. Nothing was changed"
+    )
+
+
+def _fits(wish: t.Mapping[str, t.Any], job: Object, observed: Observed) -> tuple[str, ...]:
+    own = {obj["metadata"]["uid"] for obj in observed.jobs if "uid" in obj["metadata"]}
+    cluster = [obj for obj in observed.cluster if not _belongs(obj, wish)] if own else observed.cluster
+    nodes = fit.nodes(cluster)
+    try:
+        workers, launcher = wants(wish, job)
+        fit.place(workers, launcher, nodes)
+    except PlanError as error:
+        if wish["allow_pending"] or wish["suspend"]:
+            return (error.message,)
+        raise PlanError(f"{error.message}. Set allow_pending to create it all the same. Nothing was changed") from None
+    return ()
+
+
+def _belongs(obj: Object, wish: t.Mapping[str, t.Any]) -> bool:
+    labels = obj["metadata"].get("labels") or {}
+    return labels.get(render.LABEL) == wish["name"] and obj["metadata"].get("namespace") == wish["namespace"]
+
+
+def wants(wish: t.Mapping[str, t.Any], job: Object) -> tuple[fit.Want, fit.Want | None]:
+    """The pods that a job asks nodes for: its workers (or its one pod), and its launcher."""
+
+    def want(what: str, count: int, pod: Object, apart: bool = False) -> fit.Want:
+        spec = pod["spec"]
+        asked = {**fit.requests(spec), "pods": fit.ONE}
+        return fit.Want(what, count, asked, spec.get("nodeSelector") or {}, tuple(spec.get("tolerations") or ()), apart)
+
+    if job["kind"] == "Job":
+        return want("training pod", 1, job["spec"]["template"]), None
+    replicas = job["spec"]["mpiReplicaSpecs"]
+    count = replicas["Worker"]["replicas"]
+    workers = want("worker" if count == 1 else "workers", count, replicas["Worker"]["template"], wish["spread"])
+    return workers, want("launcher", 1, replicas["Launcher"]["template"])
+
+
+def plan_absent(wish: t.Mapping[str, t.Any], observed: Observed) -> Plan:
+    found = [*observed.jobs, *observed.others]
+    if not found:
+        return Plan()
+    refs = tuple(ref_of(obj) for obj in found)
+    step = Step("remove", f"training {wish['namespace']}/{wish['name']}", {"refs": refs})
+    return Plan(tuple(Difference(str(ref_of(obj)), wished_part(obj), None) for obj in found), (step,))
+
+
+def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """The module. Raises GpufleetError."""
+    training = Training(params, check_mode)
+    result = run(training, check_mode)
+    if training.present and not check_mode:
+        try:
+            result.update(training.follow())
+        except TrainingFailed as error:
+            raise TrainingFailed(error.message, **{**result, **error.facts}) from None
+    return result

@@ -1,0 +1,171 @@
+# Copyright: the gpufleet.k8s authors
+# BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a training stands, from its objects: phase, pods, and why it will not or did not succeed. Pure: no I/O."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from datetime import datetime
+
+from .._apply.objects import Object
+from .._apply.ready import condition, pod_trouble
+
+LAST_LINES = 8  # of a log in an error message
+#: What waiting does not cure. An image that cannot be pulled may be a registry that is starting, unless the registry says no.
+_HOPELESS = re.compile(
+    r"InvalidImageName|ErrImageNeverPull|CreateContainerConfigError|CreateContainerError|RunContainerError|StartError"
+)
+_NO_IMAGE = re.compile(r"not found|manifest unknown|denied|unauthorized|does not exist|no such host", re.IGNORECASE)
+_NO_MOUNT = re.compile(r"hostPath type check failed|not found|access denied|No such file|Permission denied", re.IGNORECASE)
+
+
+def phase(job: Object | None) -> str:
+    """absent, pending, running, succeeded, failed or suspended."""
+    if not job:
+        return "absent"
+
+    def true(name: str) -> bool:
+        return bool(condition(job, name).get("status") == "True")
+
+    if true("Failed"):
+        return "failed"
+    if true("Succeeded") or true("Complete"):
+        return "succeeded"
+    if true("Suspended"):
+        return "suspended"
+    status = job.get("status") or {}
+    return "running" if true("Running") or (job["kind"] == "Job" and status.get("ready")) else "pending"
+
+
+def part_of(pod: Object) -> str:
+    """launcher, worker or training."""
+    labels = pod["metadata"].get("labels") or {}
+    return str(labels.get("training.kubeflow.org/job-role", "training"))
+
+
+def speaker(pods: t.Sequence[Object]) -> Object | None:
+    """The pod whose log is the training's: the newest launcher, or the newest pod of a single-node job."""
+    told = [pod for pod in pods if part_of(pod) != "worker"]
+    return max(told, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
+
+
+def told(pod: Object) -> dict[str, t.Any]:
+    """A pod for people."""
+    status = pod.get("status") or {}
+    trouble = pod_trouble(pod) if status.get("phase") != "Running" else None
+    return {
+        "name": pod["metadata"]["name"],
+        "role": part_of(pod),
+        "node": pod["spec"].get("nodeName", ""),
+        "phase": status.get("phase", "Unknown"),
+        "trouble": trouble or "",
+    }
+
+
+def hopeless(pods: t.Sequence[Object], events: t.Sequence[Object]) -> str | None:
+    """Why the pods will not start, however long one waits."""
+    for pod in pods:
+        trouble = pod_trouble(pod) if (pod.get("status") or {}).get("phase") == "Pending" else None
+        if not trouble:
+            continue
+        name = pod["metadata"]["name"]
+        heard = [e for e in events if (e.get("involvedObject") or {}).get("uid") == pod["metadata"]["uid"]]
+        words = "; ".join(str(event.get("message")) for event in heard if event.get("reason") == "Failed")
+        if _HOPELESS.search(trouble):
+            return f"pod {name} cannot start: {trouble}"
+        if re.search(r"ErrImagePull|ImagePullBackOff", trouble) and _NO_IMAGE.search(f"{trouble} {words}"):
+            return f"pod {name} cannot start: {trouble}{f' ({words})' if words and 'ErrImagePull' not in trouble else ''}"
+        for event in heard:
+            if event.get("reason") == "FailedMount" and _NO_MOUNT.search(str(event.get("message"))):
+                return f"pod {name} on node {pod['spec'].get('nodeName')} cannot start: {event['message']}"
+    return None
+
+
+def not_started(job: Object, pods: t.Sequence[Object], events: t.Sequence[Object]) -> str:
+    """What keeps a job from running, for when its time to start is up."""
+    if not pods:
+        if job["kind"] == "MPIJob" and not (job.get("status") or {}).get("conditions"):
+            return "the MPI operator has not taken it up: is its Deployment running, and for this namespace?"
+        return "it has no pods" + (f": {events[-1].get('message')}" if events else "")
+    waiting = [(pod["metadata"]["name"], pod_trouble(pod)) for pod in pods]
+    reasons = [f"pod {name}: {trouble}" for name, trouble in waiting if trouble]
+    last = f"; last event: {events[-1].get('reason')}: {events[-1].get('message')}" if events else ""
+    return ("; ".join(reasons) or "all its pods run, but it does not") + last
+
+
+def failure(job: Object, pods: t.Sequence[Object], time_limit: int | None) -> str:
+    """Which pod failed and why, of a job that has failed."""
+    found = condition(job, "Failed")
+    reason, message = str(found.get("reason", "")), str(found.get("message", ""))
+    if reason.startswith("DeadlineExceeded"):
+        return f"it ran longer than its time_limit{f' of {time_limit} s' if time_limit else ''} and was ended"
+    causes = _replaced_workers(pods) + [text for pod in pods for text in [_pod_failure(pod)] if text]
+    if not speaker(pods):
+        causes.append("the pod that ran it is gone: it was evicted or deleted while it ran")
+    return "; ".join(causes) or f"{reason}: {message}"
+
+
+def _replaced_workers(pods: t.Sequence[Object]) -> list[str]:
+    """The launcher comes after all workers, so a worker that is younger has replaced one that was lost on the way."""
+    launcher = speaker(pods)
+    if not launcher or part_of(launcher) != "launcher":
+        return []
+    since = str(launcher["metadata"]["creationTimestamp"])
+    return [
+        f"worker {pod['metadata']['name']} was lost while it trained (killed, evicted or deleted) and made anew"
+        for pod in pods
+        if part_of(pod) == "worker" and str(pod["metadata"]["creationTimestamp"]) > since
+    ]
+
+
+def _pod_failure(pod: Object) -> str | None:
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    where = f"{part_of(pod)} pod {name} on node {pod['spec'].get('nodeName', '(none)')}"
+    disrupted = condition(pod, "DisruptionTarget")
+    if disrupted.get("status") == "True":
+        return f"{where} was evicted ({disrupted.get('reason')}: {disrupted.get('message')})"
+    if status.get("reason") == "Evicted":
+        return f"{where} was evicted ({status.get('message')})"
+    for container in status.get("containerStatuses") or ():
+        for state in (container.get("state") or {}, container.get("lastState") or {}):
+            ended = state.get("terminated")
+            if ended and (ended.get("exitCode") or ended.get("signal")):
+                code = f"exit code {ended.get('exitCode')}"
+                return (
+                    f"{where} ended with {code} ({ended.get('reason')}{': ' + ended['message'] if ended.get('message') else ''})"
+                )
+    return f"{where} failed: {status.get('reason')} {status.get('message', '')}" if status.get("phase") == "Failed" else None
+
+
+def seconds(job: Object) -> float | None:
+    """How long a job that has ended took, from its start to its end."""
+    status = job.get("status") or {}
+    end = status.get("completionTime") or condition(job, "Failed").get("lastTransitionTime")
+    return _time(end) - _time(status["startTime"]) if end and status.get("startTime") else None
+
+
+def age(obj: Object, now: float) -> float:
+    return now - _time(obj["metadata"]["creationTimestamp"])
+
+
+def _time(text: str) -> float:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def values(log: str, patterns: t.Mapping[str, str]) -> dict[str, list[float]]:
+    """What each pattern's first group found in a log, in order."""
+    found: dict[str, list[float]] = {}
+    for name, pattern in patterns.items():
+        found[name] = []
+        for match in re.finditer(pattern, log):
+            try:
+                found[name].append(float(match.group(1)))
+            except ValueError:
+                continue
+    return found
+
+
+def last_lines(log: str, count: int = LAST_LINES) -> list[str]:
+    return [line.rstrip() for line in log.splitlines() if line.strip()][-count:]

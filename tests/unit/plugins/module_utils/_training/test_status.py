@@ -1,0 +1,141 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the objects of a training say about it."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._training import status
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:30Z"
+
+
+def job(kind: str = "MPIJob", start: str = EARLY, **conditions: str) -> dict[str, t.Any]:
+    listed = [
+        {"type": name, "status": "True", "reason": reason, "message": "m", "lastTransitionTime": LATE}
+        for name, reason in conditions.items()
+    ]
+    return {
+        "kind": kind,
+        "metadata": {"name": "t", "creationTimestamp": EARLY},
+        "status": {"conditions": listed, "startTime": start},
+    }
+
+
+def pod(name: str = "t-launcher-x", phase: str = "Running", created: str = EARLY, **more: t.Any) -> dict[str, t.Any]:
+    part = "worker" if "worker" in name else "launcher" if "launcher" in name else "training"
+    return {
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "creationTimestamp": created,
+            "labels": {"training.kubeflow.org/job-role": part} if part != "training" else {},
+        },
+        "spec": {"nodeName": "n1"},
+        "status": {"phase": phase, **more},
+    }
+
+
+def waiting(reason: str, message: str = "") -> dict[str, t.Any]:
+    state = {"waiting": {"reason": reason, "message": message}}
+    return pod("t-worker-0", "Pending", containerStatuses=[{"name": "worker", "image": "i", "state": state}])
+
+
+def event(reason: str, message: str) -> dict[str, t.Any]:
+    return {"reason": reason, "message": message, "involvedObject": {"uid": "t-worker-0", "name": "t-worker-0"}}
+
+
+@pytest.mark.parametrize(
+    ("found", "phase"),
+    [
+        (None, "absent"),
+        (job(), "pending"),
+        (job(Created="x"), "pending"),
+        (job(Created="x", Running="x"), "running"),
+        (job(Running="x", Succeeded="x"), "succeeded"),
+        (job(Running="x", Failed="x"), "failed"),
+        (job(Suspended="x"), "suspended"),
+        (job("Job", Complete="x"), "succeeded"),
+        ({"kind": "Job", "status": {"ready": 1}}, "running"),
+    ],
+)
+def test_phases(found: dict[str, t.Any] | None, phase: str) -> None:
+    assert status.phase(found) == phase
+
+
+@pytest.mark.parametrize(
+    ("pods", "events", "says"),
+    [
+        ([waiting("InvalidImageName")], [], "cannot start: container worker (i): InvalidImageName"),
+        ([waiting("ErrImagePull", "i: not found")], [], "ErrImagePull: i: not found"),
+        ([waiting("ImagePullBackOff", "Back-off")], [event("Failed", "i: not found")], "(i: not found)"),
+        ([waiting("ImagePullBackOff", "Back-off")], [event("Failed", "connection refused")], None),
+        ([waiting("ContainerCreating")], [], None),
+        (
+            [waiting("ContainerCreating")],
+            [event("FailedMount", "hostPath type check failed: /data is not a directory")],
+            "pod t-worker-0 on node n1 cannot start: hostPath type check failed: /data is not a directory",
+        ),
+        ([waiting("ContainerCreating")], [event("FailedMount", "failed to sync configmap cache: timed out")], None),
+        ([pod()], [event("FailedMount", "hostPath type check failed")], None),
+    ],
+)
+def test_what_will_never_start(pods: list[dict[str, t.Any]], events: list[dict[str, t.Any]], says: str | None) -> None:
+    found = status.hopeless(pods, events)
+    assert (found is None) if says is None else (found is not None and says in found)
+
+
+def ended(code: int, reason: str = "Error") -> dict[str, t.Any]:
+    return {"containerStatuses": [{"name": "c", "state": {"terminated": {"exitCode": code, "reason": reason}}}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "says"),
+    [
+        (job(Failed="DeadlineExceeded"), [], ["ran longer than its time_limit of 60 s"]),
+        (
+            job(Failed="Backoff"),
+            [pod(phase="Failed", **ended(1))],
+            ["launcher pod t-launcher-x on node n1 ended with exit code 1 (Error)"],
+        ),
+        (job(Failed="Backoff"), [pod("t-worker-0")], ["is gone: it was evicted or deleted"]),
+        (
+            job(Failed="Backoff"),
+            [pod(phase="Failed", **ended(137)), pod("t-worker-0"), pod("t-worker-1", created=LATE)],
+            ["worker t-worker-1 was lost", "exit code 137"],
+        ),
+        (
+            job(Failed="Evict"),
+            [pod(), pod("t-worker-0", "Failed", reason="Evicted", message="low on memory")],
+            ["worker pod t-worker-0 on node n1 was evicted (low on memory)"],
+        ),
+        (
+            job(Failed="Backoff"),
+            [pod(phase="Failed", conditions=[{"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}])],
+            ["launcher pod t-launcher-x on node n1 was evicted (EvictionByEvictionAPI"],
+        ),
+        (job("Job", Failed="Backoff"), [pod("t-abcde", "Failed", **ended(137, "OOMKilled"))], ["training pod", "OOMKilled"]),
+    ],
+)
+def test_why_it_failed(found: dict[str, t.Any], pods: list[dict[str, t.Any]], says: list[str]) -> None:
+    reason = status.failure(found, pods, 60)
+    assert all(part in reason for part in says), reason
+
+
+def test_what_keeps_it_from_running() -> None:
+    assert "the MPI operator has not taken it up" in status.not_started(job(), [], [])
+    assert "ContainerCreating" in status.not_started(job(), [waiting("ContainerCreating")], [])
+
+
+def test_times_and_values() -> None:
+    assert status.seconds(job(Failed="x")) == 90
+    assert status.seconds(job()) is None
+    log = "step 1 loss 2.5 images/sec 10\nstep 2 loss 1e-3 images/sec 12.5\nloss ...\n"
+    assert status.values(log, {"loss": r"loss ([0-9.e-]+)", "speed": r"images/sec ([0-9.]+)"}) == {
+        "loss": [2.5, 0.001],
+        "speed": [10, 12.5],
+    }
+    assert status.last_lines("a\n\nb\nc\n", 2) == ["b", "c"]

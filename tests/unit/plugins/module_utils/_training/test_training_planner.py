@@ -1,0 +1,104 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planners of training_job: what is created, left alone, removed and refused."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._training import args, render
+from ansible_collections.gpufleet.k8s.plugins.module_utils._training.resource import Observed, plan_absent, plan_present
+
+NODES = tuple(
+    {
+        "kind": "Node",
+        "metadata": {"name": name},
+        "status": {
+            "allocatable": {"cpu": "2", "memory": "4Gi", "pods": "9"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+    for name in ("a", "b")
+)
+
+
+def asked(**given: t.Any) -> tuple[dict[str, t.Any], list[dict[str, t.Any]]]:
+    options = {"name": "train", "image": "i", "command": ["c"], **given}
+    wish = render.wished(ArgumentSpecValidator(args.SPEC["argument_spec"]).validate(options).validated_parameters)
+    return wish, render.objects(wish)
+
+
+def test_creates_what_is_not_there() -> None:
+    wish, objects = asked()
+    plan = plan_present(wish, objects, Observed(cluster=NODES))
+    assert [str(step) for step in plan.steps] == ["create MPIJob default/train"]
+    assert len(plan.differences) == 3
+    assert set(plan.facts["kustomization"]) == {"kustomization.yaml", "mlops.env", "job.yaml"}
+
+
+def test_leaves_the_same_alone_and_refuses_another() -> None:
+    wish, objects = asked()
+    assert not plan_present(wish, objects, Observed((objects[-1],))).changed
+    for other, says in (({"replicas": 1}, "it differs in mpiReplicaSpecs"), ({"environment": {"A": 1}}, "differs in")):
+        with pytest.raises(PlanError, match=says):
+            plan_present(*asked(**other), Observed((objects[-1],)))
+    with pytest.raises(PlanError, match="its environment or user differs"):
+        plan_present(*asked(fs_group=None, ssh_port=2222, environment={}, gid=1000, uid=1000), Observed((_foreign(objects[-1]),)))
+    with pytest.raises(PlanError, match="a job of another kind"):
+        plan_present(*asked(mode="single_node"), Observed((objects[-1],)))
+
+
+def _foreign(job: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**job, "metadata": {**job["metadata"], "annotations": {render.INPUT: "other"}}}
+
+
+def test_begins_anew_when_told() -> None:
+    wish, objects = asked(rerun=True, resources={"cpu": 2}, launcher_resources={})
+    running = {**objects[-1], "metadata": {**objects[-1]["metadata"], "uid": "u"}}
+    container = {"resources": {"requests": {"cpu": "2"}}}
+    own = [
+        {
+            "kind": "Pod",
+            "metadata": {"labels": {render.LABEL: "train"}, "namespace": "default"},
+            "spec": {"nodeName": name, "containers": [container]},
+        }
+        for name in ("a", "b")
+    ]
+    plan = plan_present(wish, objects, Observed((running,), tuple(objects[:2]), cluster=(*NODES, *own)))
+    assert [step.action for step in plan.steps] == ["remove", "create"]  # its own pods make room
+    assert {ref.kind for ref in plan.steps[0].args["refs"]} == {"MPIJob", "ConfigMap"}
+
+
+def test_refuses_what_cannot_work() -> None:
+    wish, objects = asked()
+    with pytest.raises(PlanError, match="install the MPI operator first"):
+        plan_present(wish, objects, Observed(unknown=frozenset({(render.MPI_API, "MPIJob")})))
+    with pytest.raises(PlanError, match='refuses the job: namespaces "x" not found'):
+        plan_present(wish, objects, Observed(cluster=NODES, refusal='namespaces "x" not found'))
+    with pytest.raises(PlanError, match=r"stay Pending for ever.*Set allow_pending"):
+        plan_present(*asked(replicas=3), Observed(cluster=NODES))
+    assert plan_present(*asked(replicas=3, allow_pending=True), Observed(cluster=NODES)).warnings
+    assert plan_present(*asked(replicas=3, suspend=True), Observed(cluster=NODES)).changed
+
+
+def test_single_node_needs_no_operator() -> None:
+    wish, objects = asked(mode="single_node")
+    assert plan_present(wish, objects, Observed(unknown=frozenset({(render.MPI_API, "MPIJob")}), cluster=NODES)).changed
+
+
+def test_in_check_mode_a_bare_host_is_taken_for_a_coming_cluster() -> None:
+    wish, objects = asked()
+    plan = plan_present(wish, objects, Observed(missing="kubectl is not installed"))
+    assert plan.changed
+    assert plan.warnings
+
+
+def test_removes_all_of_it_once() -> None:
+    wish, objects = asked()
+    plan = plan_absent(wish, Observed((objects[-1],), tuple(objects[:2])))
+    assert len(plan.steps[0].args["refs"]) == 3
+    assert not plan_absent(wish, Observed()).changed
