@@ -15,6 +15,14 @@ python:
 demo: python ## a HyperPod site on real Kubernetes nodes, in a sandbox on this machine
 	@python3 tools/demo.py up
 
+.PHONY: demo-train
+demo-train: python ## trains ResNet-50 over the demo's two workers; demo-untrain removes it
+	@python3 tools/demo.py train
+
+.PHONY: demo-untrain
+demo-untrain: python ## removes what `make demo-train` made
+	@python3 tools/demo.py untrain
+
 .PHONY: demo-down
 demo-down: python ## removes what `make demo` made
 	@python3 tools/demo.py down
@@ -24,7 +32,7 @@ test: python ## all tests; WHAT="unit ruff" for some, WHAT=list for their names
 	@python3 tests/gates.py $(WHAT)
 
 .PHONY: bench
-bench: python ## benchmarks: WHAT=site, WHAT=taint, WHAT=kubelet, WHAT=mig; a table and a ratio with its goal
+bench: python ## benchmarks: WHAT=site, WHAT=taint, WHAT=kubelet, WHAT=mig, WHAT=training; a table and a ratio with its goal
 	@test -n "$(WHAT)" || { echo "say which: make bench WHAT=$$(ls tests/benchmarks | paste -sd'|')" >&2; exit 2; }
 	@python3 tools/env.py dev -- python tests/benchmarks/$(WHAT)/run.py
 

@@ -4,6 +4,8 @@
 """`make demo`: a HyperPod site on real Kubernetes nodes in a sandbox on this machine, and how to leave it again.
 
 python3 tools/demo.py up       makes it, or brings an existing one to the same state
+python3 tools/demo.py train    trains ResNet-50 on it, over both workers; trains anew each time
+python3 tools/demo.py untrain  removes that training and the operator that it needs
 python3 tools/demo.py down     removes the site, keeps the caches
 python3 tools/demo.py clean    removes every site of the test bed and the caches
 """
@@ -26,6 +28,7 @@ ROOT = environments.ROOT
 BED = ROOT / "tests" / "testbed" / "bed"
 SITE = os.environ.get("GPUFLEET_DEMO_SITE", "demo")
 FOLDER = environments.CACHE / "sites" / SITE
+TRAINING = ROOT / "tests" / "testbed" / "training" / "demo.yml"
 NODES = 3
 KUBECTL = ["kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf"]
 
@@ -73,8 +76,36 @@ The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nod
 
   kubectl there:      tests/testbed/bed ssh {SITE} 0 {" ".join(KUBECTL)} get pods --all-namespaces
   a shell on a node:  tests/testbed/bed ssh {SITE} 0   (1 and 2: the workers)
+  train on it:        make demo-train
   run it again:       make demo            (changes nothing)
   remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
+
+
+def training(title: str, *plays: tuple[str, dict[str, object]]) -> None:
+    """Runs playbooks with what tests/testbed/training/demo.yml says."""
+    if not (FOLDER / "inventory").is_dir():
+        sys.exit(f"there is no site {SITE}: `make demo` makes it")
+    phases = Phases()
+    variables = environments.variables("dev")
+    phases.run(
+        "the programs and images of jobs (from the cache where they are there)",
+        [str(BED), "prepare", "--with", "jobs"],
+        variables,
+    )
+    for play, more in plays:
+        play_command = ["ansible-playbook", "--inventory", str(FOLDER / "inventory"), f"gpufleet.k8s.{play}"]
+        wishes = ["--extra-vars", f"@{TRAINING}", "--extra-vars", json.dumps(more)]
+        phases.run(f"{title}: gpufleet.k8s.{play}", [*play_command, *wishes], variables)
+    print(phases.table())
+
+
+def train() -> None:
+    training("training", ("jobs", {}), ("train_resnet50", {"training_job_logs_dir": str(FOLDER / "logs")}))
+
+
+def untrain() -> None:
+    absent: dict[str, object] = {"training_job_state": "absent", "mpi_operator_state": "absent"}
+    training("no training", ("train_resnet50", absent), ("jobs", absent))
 
 
 def down() -> None:
@@ -95,4 +126,4 @@ def clean() -> None:
 
 
 if __name__ == "__main__":
-    {"up": up, "down": down, "clean": clean}[sys.argv[1]]()
+    {"up": up, "train": train, "untrain": untrain, "down": down, "clean": clean}[sys.argv[1]]()
