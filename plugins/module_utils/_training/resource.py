@@ -190,8 +190,7 @@ class Training(Resource[Observed]):
         lines = status.last_lines(log)
         left = "It was left as it is"
         if self.wish["on_failure"] == "remove":
-            observed = self.observe()
-            self.remove([ref_of(obj) for obj in (*observed.jobs, *observed.others)])
+            self.remove([ref_of(obj) for obj in self.objects])
             left = "It was removed from the cluster"
         raise TrainingFailed(
             f"{self._what()} failed: {reason}. {left}"
