@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from .._apply.kubectl import Kubectl, KubectlError
@@ -63,8 +64,10 @@ class Training(Resource[Observed]):
             return observed
         if jobs and not self.wish["rerun"]:
             return observed
-        cluster = tuple(self.kubectl.objects("get", "nodes,pods", "--all-namespaces"))
-        return Observed(jobs, others, frozenset(unknown), None, cluster, self._dry_run(replacing=bool(jobs)))
+        with ThreadPoolExecutor(1) as pool:  # somebody waits for the first step
+            refusal = pool.submit(self._dry_run, replacing=bool(jobs))
+            cluster = tuple(self.kubectl.objects("get", "nodes,pods", "--all-namespaces"))
+            return Observed(jobs, others, frozenset(unknown), None, cluster, refusal.result())
 
     def _dry_run(self, replacing: bool) -> str | None:
         """What the API server has against the objects. Fields that cannot change are no objection where all is made anew."""
