@@ -151,7 +151,7 @@ duration:
   description: Seconds from its start to its end; null while it runs.
   type: float
   returned: when it was looked at
-values:
+found:
   description: What each of O(patterns) found in the log, in order.
   type: dict
   returned: when it was looked at

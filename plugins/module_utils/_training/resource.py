@@ -181,7 +181,7 @@ class Training(Resource[Observed]):
             "duration": status.seconds(job) if job else None,
             "pods": [status.told(pod) for pod in pods],
             "last_line": "".join(status.last_lines(log, 1)),
-            "values": status.values(log, self.wish["patterns"]),
+            "found": status.values(log, self.wish["patterns"]),
             "logs": logs,
         }
 
