@@ -12,7 +12,7 @@ from datetime import datetime
 from .._apply.objects import Object
 from .._apply.ready import condition, pod_trouble
 
-LAST_LINES = 8  # of a log in an error message
+LAST_LINES = 12  # of a log in an error message: mpirun has six of its own below what the program said
 #: What waiting does not cure. An image that cannot be pulled may be a registry that is starting, unless the registry says no.
 _HOPELESS = re.compile(
     r"InvalidImageName|ErrImageNeverPull|CreateContainerConfigError|CreateContainerError|RunContainerError|StartError"
@@ -168,4 +168,5 @@ def values(log: str, patterns: t.Mapping[str, str]) -> dict[str, list[float]]:
 
 
 def last_lines(log: str, count: int = LAST_LINES) -> list[str]:
-    return [line.rstrip() for line in log.splitlines() if line.strip()][-count:]
+    """Without empty lines and mpirun's rulers."""
+    return [line.rstrip() for line in log.splitlines() if line.strip(" -")][-count:]
