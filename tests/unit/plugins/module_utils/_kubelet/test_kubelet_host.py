@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finding a kubelet by what systemd says, as recorded from kubeadm's, k3s server and k3s agent units."""
+"""Finding a kubelet by what systemd says, in the form of kubeadm, k3s server and k3s agent units."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Answers = t.Mapping[tuple[str, ...], str]
 
 
 def machine(answers: Answers, monkeypatch: pytest.MonkeyPatch, k3s: bool = False, **params: t.Any) -> tuple[host.Host, list[str]]:
-    """A host whose programs answer as recorded, by the words that a command begins with; and what it was told."""
+    """A host whose programs answer as given, by the words that a command begins with; and what it was told."""
     told: list[str] = []
 
     def run(argv: tuple[str, ...], **_more: t.Any) -> subprocess.CompletedProcess[str]:
