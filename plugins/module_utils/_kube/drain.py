@@ -22,6 +22,14 @@ FIRST_PAUSE = 0.5  # seconds between attempts, doubled up to the longest
 LONGEST_PAUSE = 5.0
 NAMED = 10  # pods in an error message
 
+#: Suboptions that `drain` has in every module, for `Options.of`. Each documents them itself: fragments do not merge that deep.
+SPEC: dict[str, dict[str, t.Any]] = {
+    "timeout": {"type": "int", "default": 300},
+    "grace_period": {"type": "int", "default": -1},
+    "delete_emptydir_data": {"type": "bool", "default": False},
+    "force": {"type": "bool", "default": False},
+}
+
 Pod = t.Mapping[str, t.Any]
 
 
@@ -37,6 +45,11 @@ class Options:
     delete_emptydir_data: bool = False
     force: bool = False
     only: t.Collection[str] | None = None
+
+    @classmethod
+    def of(cls, params: t.Mapping[str, t.Any]) -> Options:
+        """From what SPEC validated."""
+        return cls(**{name: params[name] for name in SPEC})
 
 
 @dataclass

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._kube import drain
 from .._kube.client import AUTH_SPEC
 
 SPEC: dict[str, t.Any] = {
@@ -24,10 +25,7 @@ SPEC: dict[str, t.Any] = {
             "apply_defaults": True,
             "options": {
                 "mode": {"type": "str", "choices": ["auto", "always", "never"], "default": "auto"},
-                "timeout": {"type": "int", "default": 300},
-                "grace_period": {"type": "int", "default": -1},
-                "delete_emptydir_data": {"type": "bool", "default": False},
-                "force": {"type": "bool", "default": False},
+                **drain.SPEC,
             },
         },
         "lock": {

@@ -107,12 +107,8 @@ class KubeletConfig(Resource[Kubelet]):
         nodes.set_schedulable(self.client(), self.host.node_name(self.found), schedulable, ANNOTATION, mark)
 
     def _drain(self, mark: bool) -> None:
-        options = self.params["drain"]
-        outcome = drain.drain(
-            self.client(patient=False),
-            self.host.node_name(self.found),
-            drain.Options(options["timeout"], options["grace_period"], options["delete_emptydir_data"], options["force"]),
-        )
+        name, options = self.host.node_name(self.found), drain.Options.of(self.params["drain"])
+        outcome = drain.drain(self.client(patient=False), name, options)
         self.evicted = outcome.evicted
         if mark:
             self._mark(schedulable=False, mark="drained")

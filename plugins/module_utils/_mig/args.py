@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
+from .._kube import drain
+
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
         "config": {"type": "dict"},
@@ -30,10 +32,7 @@ SPEC: dict[str, t.Any] = {
             "apply_defaults": True,
             "options": {
                 "enabled": {"type": "bool", "default": False},
-                "timeout": {"type": "int", "default": 300},
-                "grace_period": {"type": "int", "default": -1},
-                "delete_emptydir_data": {"type": "bool", "default": False},
-                "force": {"type": "bool", "default": False},
+                **drain.SPEC,
                 "node_name": {"type": "str"},
                 "kubeconfig": {"type": "path"},
             },

@@ -317,8 +317,7 @@ def _node(wished: t.Mapping[str, t.Any]) -> Node | None:
     path = node.kubeconfig(wished["kubeconfig"])
     if path is None:
         return None
-    options = drain.Options(wished["timeout"], wished["grace_period"], wished["delete_emptydir_data"], wished["force"])
-    return node.Node(wished["node_name"] or socket.gethostname().lower(), path, options)
+    return node.Node(wished["node_name"] or socket.gethostname().lower(), path, drain.Options.of(wished))
 
 
 def at_boot(path: str) -> int:
