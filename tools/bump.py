@@ -4,7 +4,8 @@
 """Moves a pinned version: `python3 tools/bump.py containerd 2.3.7`, without arguments it shows what is pinned.
 
 It reads the sums that the project publishes beside its files, for every architecture. Only then it rewrites defaults/main.yml,
-meta/argument_specs.yml, README.md and vars/checksums.yml of the role that pins, and the version in tests/testbed/artifacts.toml.
+meta/argument_specs.yml, README.md and vars/main/checksums.yml of the role that pins, and the version in
+tests/testbed/artifacts.toml.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ PINS = {
         "kubeadm_version",
         "https://dl.k8s.io/release/v{v}/bin/linux/{a}/{f}",
         "{url}.sha256",
-        "kubeadm_checksums/{v}/{a}/{f}",
+        "kubeadm__checksums/{v}/{a}/{f}",
         ("kubeadm", "kubelet", "kubectl"),
         testbed="kubernetes",
     ),
@@ -118,7 +119,7 @@ PINS = {
         tuple(
             next(
                 iter(
-                    yaml.safe_load((ROOT / "roles/argo_workflows/vars/checksums.yml").read_text())[
+                    yaml.safe_load((ROOT / "roles/argo_workflows/vars/main/checksums.yml").read_text())[
                         "argo_workflows__sums"
                     ].values()
                 )
@@ -213,7 +214,7 @@ def bump(root: Path, name: str, version: str, mirror: str = "", keep: bool = Fal
                 text, rf"^( +{pin.variable}:\n(?: {{8,}}.*\n)*? +default:) {value}", rf"\1 {number}", pin.variable
             ),
         ),
-        (role / "vars/checksums.yml", lambda text: with_sums(text, pin.entry, sums, keep)),
+        (role / "vars/main/checksums.yml", lambda text: with_sums(text, pin.entry, sums, keep)),
         (
             role / "README.md",
             lambda text: re.sub(rf"^(\| `{pin.variable}` \| `){value}", rf"\g<1>{number}", text, flags=re.M),

@@ -90,14 +90,14 @@ def test_version_and_sums_move_together_everywhere(tree, site, keep):
     assert yaml.safe_load((role / "defaults/main.yml").read_text())["containerd_version"] == "9.8.7"
     options = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
     assert options["containerd_version"]["default"] == "9.8.7"
-    sums = yaml.safe_load((role / "vars/checksums.yml").read_text())["containerd__sums"]
+    sums = yaml.safe_load((role / "vars/main/checksums.yml").read_text())["containerd__sums"]
     assert sums["containerd"]["9.8.7"] == {"amd64": digest(names[0]), "arm64": digest(names[1])}
     assert list(sums["containerd"]) == (["9.8.7", old] if keep else ["9.8.7"])
     assert "| `containerd_version` | `9.8.7` |" in (role / "README.md").read_text()
     assert '\ncontainerd = "v9.8.7"\n' in (tree / "tests/testbed/artifacts.toml").read_text()
 
     # Nothing else moved: undoing the version gives the old files back, and the other sums and the comments are still there.
-    checksums = role / "vars/checksums.yml"
+    checksums = role / "vars/main/checksums.yml"
     after = contents(tree)
     assert {path: text.replace("9.8.7", old) for path, text in after.items() if path != checksums} == {
         path: text for path, text in before.items() if path != checksums
@@ -114,7 +114,7 @@ def test_several_files_and_bare_sums(tree, site):
     role = tree / "roles/kubeadm"
     done = bump(tree, "--mirror", mirror, "kubernetes", "9.8.7")
     assert done.returncode == 0, done.stderr
-    sums = yaml.safe_load((role / "vars/checksums.yml").read_text())["kubeadm_checksums"]
+    sums = yaml.safe_load((role / "vars/main/checksums.yml").read_text())["kubeadm__checksums"]
     assert sums["9.8.7"]["arm64"]["kubelet"] == digest("kubeletarm64")
     assert sums["9.8.7"]["amd64"] == {name: digest(name + "amd64") for name in ("kubeadm", "kubelet", "kubectl")}
 
