@@ -96,6 +96,12 @@ version:
   description: Version of the installed kubelet, empty if there is none.
   type: str
   returned: always
+service:
+  description:
+    - The kubelet to systemd, whether it starts with the host (C(enabled)) and whether it has been running since before its
+      unit last changed (C(outdated)).
+  type: dict
+  returned: always
 server:
   description: URL of the API server that the host's kubelet uses, empty if it has not joined.
   type: str

@@ -13,6 +13,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,6 +53,8 @@ LEFTOVER_CHAINS = re.compile(r"^:((?:KUBE|FLANNEL|CNI)-\S+)", re.MULTILINE)
 CLUSTER_OBJECTS = ("configmap/kubeadm-config", "configmap/kubelet-config", "configmap/cluster-info")
 ADDONS = {"coredns": "deployment.apps/coredns", "kube-proxy": "daemonset.apps/kube-proxy"}
 
+UNIT = "etc/systemd/system/kubelet.service"
+
 KUBECONFIG_FIELD = re.compile(r"^\s*(server|certificate-authority-data|client-certificate(?:-data)?):\s*(\S+)", re.MULTILINE)
 ETCD_DATA_DIR = re.compile(r"--data-dir=(\S+)")
 
@@ -80,8 +83,17 @@ class Api:
 
 
 @dataclass(frozen=True)
+class Service:
+    """The kubelet to systemd. `outdated`: its unit changed after it had started, so it runs with what was there before."""
+
+    enabled: bool = False
+    outdated: bool = False
+
+
+@dataclass(frozen=True)
 class Observed:
     version: str = ""
+    service: Service = field(default_factory=Service)
     traces: frozenset[str] = frozenset()
     kubeconfig: Kubeconfig | None = None
     etcd_data: str = ""
@@ -120,6 +132,7 @@ class Host:
         kubeconfig = self._kubeconfig()
         return Observed(
             version=self.command(str(self.bin / "kubelet"), "--version")[1].strip().rpartition(" ")[2].lstrip("v"),
+            service=self._service(),
             traces=traces,
             kubeconfig=kubeconfig,
             etcd_data=self._etcd_data(),
@@ -127,6 +140,18 @@ class Host:
             leftovers=self._leftovers() if leftovers else (),
             certificates=self._certificates(),
         )
+
+    def _service(self) -> Service:
+        wanted = "UnitFileState,ActiveState,ExecMainStartTimestampMonotonic"
+        lines = self.command("systemctl", "show", "kubelet.service", f"--property={wanted}")[1].splitlines()
+        unit = dict(line.partition("=")[::2] for line in lines)
+        enabled = unit.get("UnitFileState") == "enabled"
+        try:
+            changed = (self.root / UNIT).stat().st_ctime
+        except FileNotFoundError:
+            return Service(enabled)
+        age = time.monotonic() - int(unit.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+        return Service(enabled, unit.get("ActiveState") == "active" and changed > time.time() - age)
 
     def _text(self, path: str) -> str:
         try:

@@ -84,6 +84,7 @@ def facts(observed: Observed) -> dict[str, t.Any]:
     config, node = observed.kubeconfig, observed.api.node or {}
     return {
         "version": observed.version,
+        "service": {"enabled": observed.service.enabled, "outdated": observed.service.outdated},
         "server": config.server if config else "",
         "ca_cert_hash": config.ca_cert_hash if config else "",
         "control_plane": observed.has("kubelet.conf", "admin.conf"),

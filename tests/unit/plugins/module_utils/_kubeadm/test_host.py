@@ -8,6 +8,8 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import subprocess
+import time
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
@@ -149,3 +151,21 @@ def test_leftovers_are_looked_for_on_request_only(host):
     found = host.look(leftovers=True).leftovers
     assert "path /etc/cni/net.d/10-flannel.conflist" in found
     assert "link cni0" in found
+
+
+@pytest.mark.parametrize(
+    ("enabled", "active", "started_before_the_unit", "outdated"),
+    [("enabled", "active", True, True), ("enabled", "active", False, False), ("disabled", "inactive", True, False)],
+)
+def test_a_kubelet_that_runs_with_an_older_unit(tmp_path, enabled, active, started_before_the_unit, outdated):
+    unit = tmp_path / "etc/systemd/system/kubelet.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("")
+    start = time.monotonic() + (-60 if started_before_the_unit else 0.1)
+
+    def run(argv, **_options):
+        shown = f"UnitFileState={enabled}\nActiveState={active}\nExecMainStartTimestampMonotonic={int(start * 1e6)}\n"
+        return subprocess.CompletedProcess(argv, 0, shown if argv[:2] == ("systemctl", "show") else "", "")
+
+    service = Host("/bin", str(tmp_path), run).observe("n", leftovers=False).service
+    assert (service.enabled, service.outdated) == (enabled == "enabled", outdated)
