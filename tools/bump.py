@@ -97,7 +97,7 @@ PINS = {
     "flannel": Pin(
         "flannel",
         "flannel_version",
-        GITHUB + "/flannel-io/flannel/releases/download/v{v}/kube-flannel.yml",
+        RAW + "/flannel-io/flannel/v{v}/Documentation/kube-flannel.yml",
         "",
         "flannel__sums/{v}",
         testbed="flannel",
