@@ -78,7 +78,7 @@ options:
         type: bool
         default: false
       timeout:
-        description: Seconds until all of them must be gone. Less than O(timeout).
+        description: Seconds until all of them must be gone.
         type: int
         default: 300
       grace_period:
@@ -114,7 +114,9 @@ options:
     elements: str
     default: []
   timeout:
-    description: Limit for the whole work, in seconds. A driver that hangs cannot be interrupted, so nothing is put back then.
+    description:
+      - Limit in seconds, to which O(drain.timeout) adds where the Node is drained. A driver that hangs cannot be interrupted, so
+        nothing is put back then.
     type: int
     default: 600
   config_name:

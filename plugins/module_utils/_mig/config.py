@@ -197,7 +197,6 @@ def _mapping(value: t.Any, source: Source, path: str, fields: tuple[str, ...] = 
 
 def from_layout(layout: t.Any) -> list[Entry]:
     """`{0: [3g.20gb:4, 2g.10gb], 1: {1g.5gb: 7}, all: all-balanced}`; an index outweighs `all`. Raises PlanError."""
-    source = Source("layout")
     if not isinstance(layout, dict) or not layout:
         raise PlanError("layout: it maps GPU indexes, or `all`, to lists of profiles or to a named layout")
     entries = []
@@ -212,7 +211,7 @@ def from_layout(layout: t.Any) -> list[Entry]:
             named = value
             wish = Wish(named != "all-disabled", where=where)
         else:
-            named, wish = "", _short(value, Source(where, source.lines))
+            named, wish = "", _short(value, Source(where))
         entries.append(Entry(devices, (), wish, named))
     return entries
 

@@ -215,3 +215,31 @@ class Gpu:
         """Mode and slices without ids and UUIDs: two GPUs of equal shape serve the same."""
         slices = sorted((i.start, i.kind.name, tuple(sorted(c.slices for c in i.computes))) for i in self.instances)
         return (self.mig, self.pending, tuple(slices))
+
+
+def describe(gpu: Gpu) -> dict[str, t.Any]:
+    """A GPU as a module reports it."""
+    return {
+        "index": gpu.index,
+        "uuid": gpu.uuid,
+        "bus_id": gpu.bus_id,
+        "pci_id": f"0x{gpu.pci_id:08X}",
+        "name": gpu.name,
+        "mig": gpu.mig,
+        "mig_pending": gpu.pending,
+        "slots": gpu.board.slots,
+        "holders": [str(holder) for holder in gpu.holders],
+        "instances": [
+            {
+                "id": instance.id,
+                "profile": instance.kind.name,
+                "start": instance.start,
+                "size": instance.kind.size,
+                "devices": [
+                    {"id": c.id, "profile": name, "uuid": c.uuid, "in_use_by": [str(holder) for holder in c.holders]}
+                    for c, name in zip(instance.computes, instance.names())
+                ],
+            }
+            for instance in sorted(gpu.instances, key=lambda instance: instance.start)
+        ],
+    }

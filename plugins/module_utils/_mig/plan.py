@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from .._plan import Difference, Plan, PlanError, Step
 from . import picture
 from .config import Wish
-from .layout import Compute, Gpu, Holder, Instance, InstanceProfile
+from .layout import Compute, Gpu, Holder, Instance, InstanceProfile, describe
 from .solver import Infeasible, Item, Pinned, pack, place
 
 
@@ -227,17 +227,17 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
     steps, waiting = work(chosen, targets, options.reset)
     differing = [gpu for gpu in chosen if gpu.mig is not None and not targets[gpu.index].reached_by(gpu)]
     units = _units(gpus, {gpu.index for gpu in differing}, options)
-    after = {gpu.index: _after(gpu, targets.get(gpu.index), gpu.index in waiting) for gpu in gpus}
+    told = [(describe(gpu), describe(_after(gpu, targets.get(gpu.index), gpu.index in waiting))) for gpu in gpus]
     facts = {
-        "before": [describe(gpu) for gpu in gpus],
-        "after": [describe(after[gpu.index]) for gpu in gpus],
+        "before": [before for before, _ in told],
+        "after": [after for _, after in told],
         "operations": _count(steps, chosen),
         "reboot_required": bool(waiting),
         "evicted": list(leaving),
         "targets": targets,
     }
-    pictures = ((gpu, picture.text(gpu), picture.text(after[gpu.index])) for gpu in differing)
-    differences = tuple(Difference(gpu.label, before, now) for gpu, before, now in pictures if before != now)
+    pictures = ((gpu.label, *map(picture.text, pair)) for gpu, pair in zip(gpus, told))
+    differences = tuple(Difference(label, before, after) for label, before, after in pictures if before != after)
     return Plan(differences, tuple(_frame(steps, units, differing, options, leaving)), tuple(reboot_warning(waiting)), facts)
 
 
@@ -341,30 +341,3 @@ def reboot_warning(waiting: t.Iterable[int]) -> list[str]:
     """What to tell about GPUs whose mode changes only at a reboot."""
     numbers = ", ".join(map(str, sorted(waiting)))
     return [f"GPU {numbers}: the MIG mode changes at the next reboot; run again after it"] if numbers else []
-
-
-def describe(gpu: Gpu) -> dict[str, t.Any]:
-    """A GPU as a module reports it."""
-    return {
-        "index": gpu.index,
-        "uuid": gpu.uuid,
-        "bus_id": gpu.bus_id,
-        "pci_id": f"0x{gpu.pci_id:08X}",
-        "name": gpu.name,
-        "mig": gpu.mig,
-        "mig_pending": gpu.pending,
-        "holders": [str(holder) for holder in gpu.holders],
-        "instances": [
-            {
-                "id": instance.id,
-                "profile": instance.kind.name,
-                "start": instance.start,
-                "size": instance.kind.size,
-                "devices": [
-                    {"id": c.id, "profile": name, "uuid": c.uuid, "in_use_by": [str(holder) for holder in c.holders]}
-                    for c, name in zip(instance.computes, instance.names())
-                ],
-            }
-            for instance in sorted(gpu.instances, key=lambda instance: instance.start)
-        ],
-    }

@@ -37,9 +37,9 @@ from . import boot, config, picture
 from .clients import Clients
 from .config import Entry, Source, Wish
 from .known import KNOWN
-from .layout import Gpu
+from .layout import Gpu, describe
 from .nvml import Nvml, ResetRefused, deadline
-from .plan import Options, Target, describe, plan, reboot_warning, work
+from .plan import Options, Target, plan, reboot_warning, work
 
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
 STOPPED = Path("/run/gpufleet/mig-stopped.json")
@@ -171,7 +171,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
             wrong = [index for index, target in targets.items() if not target.reached_by(now[index])]
             if not wrong:
                 return
-        raise ApplyError("the checkpoint was not reached: " + " ".join(picture.text(now[index]) for index in wrong))
+        raise ApplyError("the checkpoint was not reached: " + " ".join(picture.text(describe(now[index])) for index in wrong))
 
     def _start(self, unit: str) -> None:
         _systemctl("start", unit)
@@ -186,7 +186,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
             if waits and gpu.pending != wanted.mig:
                 raise VerifyError(f"{gpu.label}: the MIG mode is neither changed nor waiting for a reboot")
             if not waits and gpu.mig is not None and not wanted.reached_by(gpu):
-                raise VerifyError(f"after all steps the layout is not the planned one: {picture.text(gpu)}")
+                raise VerifyError(f"after all steps the layout is not the planned one: {picture.text(describe(gpu))}")
         present = {device["uuid"] for gpu in now.values() for device in _devices(describe(gpu))}
         left = [] if self.at_boot is None else boot.stale(self.at_boot)
         if left:
@@ -296,7 +296,7 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         node = _node(params["drain"])
         if node:
             options = replace(options, node=node.name, cordoned=node.marked())
-        stack.enter_context(deadline(engine, params["timeout"]))
+        stack.enter_context(deadline(engine, params["timeout"] + (params["drain"]["timeout"] if node else 0)))
         stack.enter_context(engine)
         files = None if params["boot"] is None else boot.files(params) if params["boot"] else {}
         layout = Layout(engine, wishes, options, node, files)
@@ -358,15 +358,16 @@ def info(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
     engine = Nvml()
     with deadline(engine, params["timeout"]), engine:
         gpus = Clients.scan().attach(engine.observe())
+        described = [describe(gpu) for gpu in gpus]
         document = config.export(gpus, params["label"], params["placement"])
         return {
             "changed": False,
             "driver": engine.driver(),
-            "gpus": [{**describe(gpu), **_offers(gpu)} for gpu in gpus],
+            "gpus": [{**told, **_offers(gpu)} for told, gpu in zip(described, gpus)],
             "config": document,
             "config_yaml": config.to_yaml(document),
-            "picture": "".join(picture.text(gpu) for gpu in gpus),
-            "svg": picture.svg({"": gpus}),
+            "picture": "".join(map(picture.text, described)),
+            "svg": picture.svg({"": described}),
         }
 
 

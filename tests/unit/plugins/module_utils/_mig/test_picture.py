@@ -8,19 +8,19 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import known, picture
-from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import Compute, Gpu, Holder, Instance, Profile
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import Compute, Gpu, Holder, Instance, Profile, describe
 
 BOARD = known.KNOWN["A100-40GB"][0]
 
 
-def gpu(mig: bool | None = True, pending: bool | None = True) -> Gpu:
+def gpu(mig: bool | None = True, pending: bool | None = True) -> picture.Described:
     three, one = (BOARD.find(Profile.parse(name)) for name in ("3g.20gb", "1g.5gb"))
     instances = (
         Instance(2, three, 4, (Compute(0, 1), Compute(1, 2, "", (Holder(pid=1),)))),
         Instance(7, one, 0, (Compute(0, 1),)),
         Instance(8, one, 1, ()),
     )
-    return Gpu(0, "GPU-0", "", 0x20B010DE, "NVIDIA A100 <40>", BOARD, mig, pending, instances if mig else ())
+    return describe(Gpu(0, "GPU-0", "", 0x20B010DE, "NVIDIA A100 <40>", BOARD, mig, pending, instances if mig else ()))
 
 
 def test_text() -> None:

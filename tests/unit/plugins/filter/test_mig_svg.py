@@ -1,0 +1,18 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import yaml
+from ansible_collections.gpufleet.k8s.plugins.filter import mig_svg
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import config, resource
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options, plan
+
+
+def test_the_example_is_yaml_and_a_planned_fleet_is_drawn() -> None:
+    assert [list(task)[1] for task in yaml.safe_load(mig_svg.EXAMPLES)] == ["gpufleet.k8s.mig_info", "ansible.builtin.copy"]
+    gpus = resource.assumed(["A100-40GB", "A30"])
+    wishes = config.resolve(config.from_layout({0: ["3g.20gb:0", "2g.10gb"]}), gpus, True)
+    drawn = mig_svg.FilterModule().filters()["mig_svg"]({"gpu-1": plan(gpus, wishes, Options()).facts["after"]})
+    assert all(f">{text}<" in drawn for text in ("gpu-1", "GPU 0 A100-40GB", "3g.20gb", "2g.10gb", "GPU 1 A30", "whole"))
