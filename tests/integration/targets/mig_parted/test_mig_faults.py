@@ -104,12 +104,20 @@ def test_an_error_at_every_call_leaves_the_old_layout_or_the_new(make: t.Callabl
 
 
 @pytest.mark.parametrize("verb", ["kill", "latekill"])
-def test_after_a_kill_at_any_call_the_next_run_converges(prepared: Prepared, verb: str) -> None:
-    kills = 0
-    for number in prepared.mutating():
+def test_after_a_kill_at_any_changing_call_the_next_run_converges(prepared: Prepared, verb: str) -> None:
+    killed_at(prepared, prepared.mutating(), verb)
+
+
+def test_after_a_kill_at_every_call_the_next_run_converges(make: t.Callable[..., Host]) -> None:
+    prepared = Prepared(make("A100-40"), *SCENARIOS["mixed"][1:])
+    killed_at(prepared, range(1, len(prepared.calls) + 1), "kill")
+
+
+def killed_at(prepared: Prepared, numbers: t.Sequence[int], verb: str) -> None:
+    assert numbers
+    for number in numbers:
         outcome = parted(prepared.host, config=prepared.new, faults=f"call {number} {verb}")
         assert outcome.signal == KILLED
-        kills += 1
         again = parted(prepared.host, config=prepared.new)
         where = f"call {number} {prepared.calls[number - 1]} {verb}: {again.msg}"
         assert again.ok, where
@@ -117,7 +125,6 @@ def test_after_a_kill_at_any_call_the_next_run_converges(prepared: Prepared, ver
         assert devices(shapes(prepared.host)) == devices(prepared.new_shape), where
         assert not parted(prepared.host, config=prepared.new).result["changed"], where
         prepared.back()
-    assert kills > 0
 
 
 def devices(shape: list[t.Any]) -> list[t.Any]:

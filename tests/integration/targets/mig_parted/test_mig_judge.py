@@ -57,16 +57,26 @@ def asserts(host: Host, mig_parted: str, wanted: dict[str, t.Any], folder: Path)
     assert done.returncode == 0, f"mig-parted does not agree on {wanted}: {done.stderr}"
 
 
+def applies(host: Host, mig_parted: str, wanted: dict[str, t.Any], folder: Path) -> bool:
+    return host.run(mig_parted, "apply", "-f", write(folder, wanted), "-c", "x").returncode == 0
+
+
+def exported(host: Host, mig_parted: str) -> str:
+    return host.run(mig_parted, "export").stdout
+
+
 def test_it_agrees_on_every_layout_that_an_a100_can_have(make: t.Callable[..., Host], mig_parted: str, tmp_path: Path) -> None:
-    host = make("A100-40")
+    ours, theirs = make("A100-40", name="ours"), make("A100-40", name="theirs")
     layouts = feasible(A100)
     assert len(layouts) == 128  # with the media extension and the empty one; 77 without
     random.Random(1).shuffle(layouts)  # noqa: S311
     for layout in layouts:
-        outcome = parted(host, config=document(layout))
+        outcome = parted(ours, config=document(layout))
         assert outcome.ok, outcome.msg
-        assert counts(host) == [layout]
-        asserts(host, mig_parted, document(layout), tmp_path)
+        assert counts(ours) == [layout]
+        asserts(ours, mig_parted, document(layout), tmp_path)
+        assert applies(theirs, mig_parted, document(layout), tmp_path)
+        assert exported(ours, mig_parted) == exported(theirs, mig_parted)
 
 
 @pytest.mark.parametrize("board", ["A100-40", "A100-80", "A30", "H100-80", "H200"])
@@ -100,9 +110,8 @@ def test_it_agrees_on_compute_instances(
     outcome = parted(ours, config=document(layout))
     assert outcome.ok, outcome.msg
     asserts(ours, mig_parted, document(layout), tmp_path)
-    assert theirs.run(mig_parted, "apply", "-f", write(tmp_path, document(layout)), "-c", "x").returncode == 0
-    exports = [host.run(mig_parted, "export").stdout for host in (ours, theirs)]
-    assert exports[0] == exports[1]
+    assert applies(theirs, mig_parted, document(layout), tmp_path)
+    assert exported(ours, mig_parted) == exported(theirs, mig_parted)
     # And what theirs made, ours finds nothing to do for.
     assert not parted(theirs, config=document(layout)).result["changed"]
 
@@ -111,7 +120,7 @@ def test_its_export_and_ours_are_read_by_both(make: t.Callable[..., Host], mig_p
     host = make("A100-40", "A30", "A100-40", "T4")
     wishes = {0: ["3g.20gb:0", "2g.10gb"], 1: {"1g.6gb+me": 1, "2g.12gb": 1}, 2: "all-disabled", 3: "all-disabled"}
     assert parted(host, layout=wishes).ok
-    theirs = yaml.safe_load(host.run(mig_parted, "export").stdout)
+    theirs = yaml.safe_load(exported(host, mig_parted))
     answer = parted(host, config=theirs, selected="current")
     assert answer.ok and not answer.result["changed"], answer.msg
     ours = tmp_path / "ours.yaml"
@@ -140,7 +149,7 @@ def test_what_it_destroys_a_layout_for_we_refuse(
     assert not outcome.ok and message in outcome.msg
     assert shapes(ours) == before and uuids(ours) == kept
     assert not any("Create" in name or "Destroy" in name for name in ours.calls())
-    theirs.run(mig_parted, "apply", "-f", write(tmp_path, document(layout)), "-c", "x")
+    applies(theirs, mig_parted, document(layout), tmp_path)
     # The measure of the difference; should they mend it, this line is to be removed with a smile.
     assert counts(theirs) == [{}]
 
