@@ -26,6 +26,9 @@ VERSIONS = tomllib.loads((ROOT / "tests" / "testbed" / "artifacts.toml").read_te
         ("kubeadm", "kubeadm_version", "kubernetes"),
         ("flannel", "flannel_version", "flannel"),
         ("verdict", "verdict_probe_image", "busybox"),
+        ("nvidia_container_toolkit", "nvidia_container_toolkit_version", "nvidia_container_toolkit"),
+        ("nvidia_device_plugin", "nvidia_device_plugin_version", "nvidia_device_plugin"),
+        ("nvidia_device_plugin", "nvidia_device_plugin_nfd_version", "node_feature_discovery"),
     ],
 )
 def test_roles_and_test_bed_agree(role: str, variable: str, served: str) -> None:
