@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # Copyright: the gpufleet.k8s authors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """NOT k3s: a stand-in with the part of it that a container runtime meets, over Debian's containerd.
