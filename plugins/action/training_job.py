@@ -8,10 +8,12 @@ The logs that each look brings are kept on the controller, so that those of pods
 
 from __future__ import annotations
 
+import tempfile
 import time
 import typing as t
 from pathlib import Path
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -29,7 +31,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        folder, limit = arguments.pop("logs_dir", None), int(arguments.pop("wait", 0) or 0)
+        folder, limit = arguments.pop("logs_dir", None), _seconds(arguments.pop("wait", None) or 0)
+        if folder and not self._task.check_mode:
+            _make(Path(folder))
         begun = time.monotonic()
         first: dict[str, t.Any] = {}
         files: set[str] = set()
@@ -55,6 +59,23 @@ class ActionModule(ActionBase):
                 return {**result, "failed": True, "msg": f"the training has not ended within wait = {limit} s; {seen}"}
 
 
+def _seconds(value: t.Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise AnsibleActionFail(f"wait is {value!r}, which is no number of seconds. Nothing was changed") from None
+
+
+def _make(folder: Path) -> None:
+    """Before anything is created in the cluster: a job whose logs cannot be kept is not begun."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise AnsibleActionFail(f"logs_dir {folder} on this machine: {error.strerror}. Nothing was changed") from None
+
+
 def _progress(result: t.Mapping[str, t.Any]) -> str:
     """Phase, pods and the last line of the log."""
     if "phase" not in result:
@@ -67,7 +88,6 @@ def _keep(folder: Path, logs: t.Mapping[str, str]) -> set[str]:
     """Writes each log whole or not at all; returns the files."""
     files = set()
     for name, text in logs.items():
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.log"
         temporary = path.with_suffix(".new")
         temporary.write_text(text)

@@ -130,7 +130,11 @@ class Kubectl:
             line for line in stderr.splitlines() if line.strip() and not re.match(r"[EWI]\d{4} |Warning: |ensure CRDs", line)
         ]
         text = (
-            "; ".join(dict.fromkeys(re.sub(r"^(error: )?(Error from server )?", "", line) for line in lines))
+            "; ".join(
+                dict.fromkeys(
+                    re.sub(r"^(error: )?(Error from server )?|; if you choose to ignore .*", "", line) for line in lines
+                )
+            )
             or "kubectl gave no reason"
         )
         if re.search(r"connection refused|no route to host|i/o timeout|no such host|TLS handshake timeout|EOF$", text):

@@ -22,7 +22,7 @@ def parse(text: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
+        stripped = line.strip(" \t\ufeff")
         if not stripped or stripped.startswith("#"):
             continue
         name, equals, value = stripped.partition("=")
@@ -31,16 +31,22 @@ def parse(text: str) -> dict[str, str]:
         if name in found:
             raise PlanError(f"environment_file line {number}: {name} is there a second time")
         found[name] = value
-    check(found, "environment_file")
-    return found
+    return checked(found, "environment_file")
 
 
-def check(variables: t.Mapping[str, t.Any], where: str) -> None:
+def checked(variables: t.Mapping[str, t.Any], where: str) -> dict[str, str]:
+    """The variables as text; booleans as YAML writes them. Raises PlanError naming the one that cannot be."""
+    result = {}
     for name, value in variables.items():
         if not _NAME.fullmatch(name):
             raise PlanError(f"{where}: {name!r} is no name of a variable: letters, digits and _, not beginning with a digit")
-        if "\n" in str(value):
+        if value is None or isinstance(value, (dict, list)):
+            raise PlanError(f"{where}: {name} is {value!r}: a variable is text or a number, '' where it is to be empty")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if "\n" in text:
             raise PlanError(f"{where}: the value of {name} has more than one line")
-        match = _PLACEHOLDER.search(str(value))
+        match = _PLACEHOLDER.search(text)
         if match:
-            raise PlanError(f"{where}: {name} is {value!r}: {match.group()} stands for something of yours, write that instead")
+            raise PlanError(f"{where}: {name} is {text!r}: {match.group()} stands for something of yours, write that instead")
+        result[name] = text
+    return result

@@ -31,8 +31,7 @@ def wished(params: Params) -> dict[str, t.Any]:
     """The parameters with what the environment file says. Raises PlanError naming the first one that cannot be."""
     result = dict(params)
     variables = environment.parse(params["environment_file"] or "")
-    environment.check(params["environment"], "environment")
-    variables.update({name: str(value) for name, value in params["environment"].items()})
+    variables.update(environment.checked(params["environment"], "environment"))
     result["registry"] = params["registry"] or variables.get("REGISTRY")
     for option in DIRECTORIES:
         name = option.upper()
@@ -51,14 +50,29 @@ def _check(wish: Params) -> None:
         raise PlanError(f"image {image(wish)!r} is no reference to an image, such as registry.example/team/training:1")
     if not wish["command"]:
         raise PlanError("command is empty: give the program that trains and its arguments, as a list")
+    if len(wish["command"]) == 1 and " " in wish["command"][0]:
+        raise PlanError(f"command is one word with spaces, {wish['command'][0]!r}: give a list, the program and each argument")
+    for field in ("containers", "volumes"):
+        if field in wish["pod_spec"]:
+            raise PlanError(f"pod_spec.{field} would replace what is made from image, command, resources and volumes: use those")
     for option, least in (("replicas", 1), ("slots_per_worker", 1), ("uid", 0), ("gid", 0), ("backoff_limit", 0)):
         if wish[option] < least:
             raise PlanError(f"{option} is {wish[option]}; the least is {least}")
     for option in ("time_limit", "start_timeout", "ssh_port"):
         if wish[option] is not None and wish[option] < 1:
             raise PlanError(f"{option} is {wish[option]}; the least is 1")
+    _check_patterns(wish["patterns"])
     _check_resources(wish)
     _check_folders(wish)
+
+
+def _check_patterns(patterns: t.Mapping[str, t.Any]) -> None:
+    for name, pattern in patterns.items():
+        try:
+            if re.compile(str(pattern)).groups < 1:
+                raise PlanError(f"patterns.{name}: {pattern!r} has no group: put what is wanted in parentheses")
+        except re.error as error:
+            raise PlanError(f"patterns.{name}: {pattern!r} is no regular expression: {error}") from None
 
 
 def _check_resources(wish: Params) -> None:
@@ -105,9 +119,9 @@ def _check_folders(wish: Params) -> None:
     if len(set(paths)) < len(paths):
         raise PlanError(f"volumes: two have the same path, of {', '.join(paths)}")
     for number, volume in enumerate(wish["volumes"]):
-        if len(volume["source"]) != 1:
+        if len(volume["source"]) != 1 or not isinstance(next(iter(volume["source"].values())), dict):
             raise PlanError(
-                f"volumes[{number}].source has the keys {', '.join(volume['source']) or '(none)'}: it is one volume source, for "
+                f"volumes[{number}].source is {volume['source']}: it is one volume source as in a pod, for "
                 "example {nfs: {server: ..., path: ...}}, {persistentVolumeClaim: {claimName: ...}} or {hostPath: {path: ...}}"
             )
     output = wish["output_dir"]
@@ -305,6 +319,22 @@ def _policy(wish: Params) -> Object:
         "suspend": wish["suspend"],
     }
     return {key: value for key, value in policy.items() if value is not None}
+
+
+def pods(job: Object) -> list[Object]:
+    """One of each kind that the job will have, for a dry run: of quotas, priority classes and the like only pods are asked."""
+    spec = job["spec"]
+    templates = {role: each["template"] for role, each in spec.get("mpiReplicaSpecs", {"training": spec}).items()}
+    namespace, name = job["metadata"]["namespace"], job["metadata"]["name"]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {**template["metadata"], "namespace": namespace, "name": f"{name}-{role.lower()}"},
+            "spec": {**template["spec"], "restartPolicy": "Never"},
+        }
+        for role, template in templates.items()
+    ]
 
 
 def kustomization(wish: Params, rendered: t.Sequence[Object]) -> dict[str, str]:

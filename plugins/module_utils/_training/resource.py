@@ -35,7 +35,7 @@ class Observed:
     others: tuple[Object, ...] = ()
     unknown: frozenset[tuple[str, str]] = frozenset()
     missing: str | None = None  # in check mode: no kubectl or kubeconfig yet
-    cluster: tuple[Object, ...] = field(default=(), repr=False)  # Nodes and Pods, where a job is to start
+    cluster: tuple[Object, ...] = field(default=(), repr=False)  # Nodes, Pods and claims, where a job is to start
     refusal: str | None = None  # what the API server says to the objects
 
 
@@ -66,14 +66,14 @@ class Training(Resource[Observed]):
             return observed
         with ThreadPoolExecutor(1) as pool:  # somebody waits for the first step
             refusal = pool.submit(self._dry_run, replacing=bool(jobs))
-            cluster = tuple(self.kubectl.objects("get", "nodes,pods", "--all-namespaces"))
+            cluster = tuple(self.kubectl.objects("get", "nodes,pods,persistentvolumeclaims", "--all-namespaces"))
             return Observed(jobs, others, frozenset(unknown), None, cluster, refusal.result())
 
     def _dry_run(self, replacing: bool) -> str | None:
         """What the API server has against the objects. Fields that cannot change are no objection where all is made anew."""
         asked = self.objects[:-1] if replacing else self.objects
         try:
-            self.kubectl.apply(asked, "gpufleet", force=True, dry_run=True)
+            self.kubectl.apply([*asked, *render.pods(self.objects[-1])], "gpufleet", force=True, dry_run=True)
         except KubectlError as error:
             return error.message
         return None
@@ -112,7 +112,7 @@ class Training(Resource[Observed]):
         first: tuple[str, ...] | None = None
         while True:
             job, pods = self._look()
-            phase = status.phase(job)
+            phase = status.phase(job, pods)
             seen = (phase, *sorted(f"{pod['metadata']['name']} {(pod.get('status') or {}).get('phase')}" for pod in pods))
             first = first or seen
             if phase == "absent":
@@ -136,7 +136,7 @@ class Training(Resource[Observed]):
         """Why it will not start, or has not started in time."""
         now = time.time()
         waiting = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending" and status.age(pod, now) > START_S]
-        late = status.phase(job) == "pending" and status.age(job, now) > self.wish["start_timeout"]
+        late = status.phase(job, pods) == "pending" and status.age(job, now) > self.wish["start_timeout"]
         if not waiting and not late:
             return None
         events = self._events()
@@ -156,7 +156,7 @@ class Training(Resource[Observed]):
 
     def _logs(self, pods: t.Sequence[Object], whole: bool) -> dict[str, str]:
         """Logs by pod, those of all workers together. A pod that was removed since the look has none."""
-        began = [pod for pod in pods if (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")]
+        began = [pod for pod in pods if status.began(pod)]
         flags = [f"--namespace={self.wish['namespace']}", f"--tail={-1 if whole else LINES_ON_THE_WAY}"]
         sources = {pod["metadata"]["name"]: [pod["metadata"]["name"]] for pod in began if status.part_of(pod) != "worker"}
         if len(sources) < len(began):
@@ -259,12 +259,29 @@ def _fits(wish: t.Mapping[str, t.Any], job: Object, observed: Observed) -> tuple
     nodes = fit.nodes(cluster)
     try:
         workers, launcher = wants(wish, job)
+        _claims(wish, workers.count if workers.apart else 1, cluster)
         fit.place(workers, launcher, nodes)
     except PlanError as error:
         if wish["allow_pending"] or wish["suspend"]:
             return (error.message,)
         raise PlanError(f"{error.message}. Set allow_pending to create it all the same. Nothing was changed") from None
     return ()
+
+
+def _claims(wish: t.Mapping[str, t.Any], nodes: int, cluster: t.Iterable[Object]) -> None:
+    """Raises PlanError for a claim that is not there, or that fewer than so many nodes may have."""
+    there = {
+        obj["metadata"]["name"]: set(obj["spec"].get("accessModes") or ())
+        for obj in cluster
+        if obj["kind"] == "PersistentVolumeClaim" and obj["metadata"]["namespace"] == wish["namespace"]
+    }
+    for number, volume in enumerate(wish["volumes"]):
+        name = (volume["source"].get("persistentVolumeClaim") or {}).get("claimName")
+        where = f"volumes[{number}]: the PersistentVolumeClaim {wish['namespace']}/{name}"
+        if name and name not in there:
+            raise PlanError(f"{where} is not there; the job would stay Pending until it is")
+        if name and nodes > 1 and there[name] <= {"ReadWriteOnce", "ReadWriteOncePod"}:
+            raise PlanError(f"{where} is for one node ({', '.join(there[name])}), the workers are on {nodes}: use ReadWriteMany")
 
 
 def _belongs(obj: Object, wish: t.Mapping[str, t.Any]) -> bool:

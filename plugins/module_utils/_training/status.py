@@ -21,8 +21,8 @@ _NO_IMAGE = re.compile(r"not found|manifest unknown|denied|unauthorized|does not
 _NO_MOUNT = re.compile(r"hostPath type check failed|not found|access denied|No such file|Permission denied", re.IGNORECASE)
 
 
-def phase(job: Object | None) -> str:
-    """absent, pending, running, succeeded, failed or suspended."""
+def phase(job: Object | None, pods: t.Sequence[Object] = ()) -> str:
+    """absent, pending, running, succeeded, failed or suspended. A Job has no condition for having begun, but its pods tell."""
     if not job:
         return "absent"
 
@@ -35,8 +35,12 @@ def phase(job: Object | None) -> str:
         return "succeeded"
     if true("Suspended"):
         return "suspended"
-    status = job.get("status") or {}
-    return "running" if true("Running") or (job["kind"] == "Job" and status.get("ready")) else "pending"
+    begun = true("Running") or (job["kind"] == "Job" and any(began(pod) for pod in pods))
+    return "running" if begun else "pending"
+
+
+def began(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Running", "Succeeded", "Failed")
 
 
 def part_of(pod: Object) -> str:

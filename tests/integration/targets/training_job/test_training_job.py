@@ -32,7 +32,8 @@ def api() -> t.Iterator[KubeApi]:
         for name in ("a", "b"):
             running.call("POST", "/api/v1/nodes", {"metadata": {"name": name}})
             running.kubectl("patch", "node", name, "--type=json", '--patch=[{"op": "remove", "path": "/spec/taints"}]')
-            allocatable = {"cpu": "2", "memory": "4Gi", "pods": "9"}
+            devices = {"nvidia.com/mig-1g.10gb": "7", "vpc.amazonaws.com/efa": "1", "hugepages-2Mi": "1Gi"}
+            allocatable = {"cpu": "2", "memory": "4Gi", "pods": "9", **devices}
             ready = [{"type": "Ready", "status": "True", "reason": "Test"}]
             patch = {"status": {"allocatable": allocatable, "capacity": allocatable, "conditions": ready}}
             running.kubectl("patch", "node", name, "--subresource=status", f"--patch={json.dumps(patch)}")
@@ -84,11 +85,53 @@ def test_refused_before_anything_is_created(api: KubeApi, run: Run) -> None:
         ({"pod_spec": {"nonsense": 1}}, "the API server refuses the job"),
         ({"resources": {"cpu": 3}}, "a, b: cpu 2 of 2 free, asked 3"),
         ({"node_selector": {"gpu": "a100"}}, "has not the label gpu=a100"),
+        ({"resources": {"nvidia.com/mig-2g.20gb": 1}}, "a, b: nvidia.com/mig-2g.20gb 0 of 0 free, asked 1"),
+        # what the API server only says to a pod
+        ({"resources": {"hugepages-2Mi": "64Mi"}}, "HugePages require cpu or memory"),
+        ({"pod_spec": {"priorityClassName": "nowhere"}}, "no PriorityClass with name nowhere was found"),
+        ({"uid": 1 << 33}, "Invalid value: 8589934592"),
+        ({"volumes": [{"path": "/w", "source": {"nfs": {"sever": "fs"}}}]}, 'unknown field "sever"'),
+        (
+            {"volumes": [{"path": "/w", "source": {"persistentVolumeClaim": {"claimName": "nowhere"}}}]},
+            "the PersistentVolumeClaim default/nowhere is not there",
+        ),
     ):
         with pytest.raises(PlanError) as error:
             run(name="refused", **options)
         assert says in error.value.message
         assert objects(api, "refused") == []
+
+
+def test_all_that_a_pod_can_ask_for(api: KubeApi, run: Run) -> None:
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    api.call("POST", "/api/v1/namespaces/default/persistentvolumeclaims", {"metadata": {"name": "work"}, "spec": claim})
+    amounts = {"nvidia.com/mig-1g.10gb": "2", "vpc.amazonaws.com/efa": "1", "hugepages-2Mi": "128Mi", "cpu": "1", "memory": "1Gi"}
+    run(
+        name="asks",
+        resources=amounts,
+        pinned=True,
+        shm_size="64Mi",
+        tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}],
+        node_selector={"kubernetes.io/os": "linux"},
+        allow_pending=True,  # the nodes here have no such label
+        dataset_dir="/data/imagenet",
+        output_dir="/work/output",
+        volumes=[
+            {"path": "/data", "source": {"nfs": {"server": "fs.example", "path": "/datasets"}}},
+            {"path": "/work", "source": {"persistentVolumeClaim": {"claimName": "work"}}},
+        ],
+    )
+    (pod,) = json.loads(api.kubectl("get", "pods", "--selector=gpufleet.k8s/training-job=asks", "--output=json"))["items"]
+    spec = pod["spec"]
+    assert spec["containers"][0]["resources"] == {"limits": amounts, "requests": amounts}
+    assert pod["status"]["qosClass"] == "Guaranteed"
+    assert [volume for volume in spec["volumes"] if volume["name"].startswith("volume-")] == [
+        {"name": "volume-0", "nfs": {"server": "fs.example", "path": "/datasets"}},
+        {"name": "volume-1", "persistentVolumeClaim": {"claimName": "work"}},
+    ]
+    mounts = {mount["mountPath"]: mount.get("readOnly", False) for mount in spec["containers"][0]["volumeMounts"]}
+    assert (mounts["/data"], mounts["/work"]) == (True, False)
+    run(name="asks", state="absent")
 
 
 def test_what_does_not_fit_may_wait_when_told(api: KubeApi, run: Run) -> None:

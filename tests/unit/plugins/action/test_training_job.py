@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail
 from ansible_collections.gpufleet.k8s.plugins.action import training_job as action
 from ansible_collections.gpufleet.k8s.plugins.doc_fragments.training import ModuleDocFragment
 from ansible_collections.gpufleet.k8s.plugins.module_utils._training.args import SPEC
@@ -72,6 +73,13 @@ def test_a_failure_ends_it(run: t.Any) -> None:
 def test_without_wait_it_looks_once(run: t.Any) -> None:
     result, asked, _shown = run([look("pending")], name="t")
     assert (result["phase"], len(asked), "failed" in result) == ("pending", 1, False)
+
+
+def test_what_the_controller_cannot_do_is_said_before_anything_is_created(run: t.Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for wrong, says in (({"wait": "soon"}, "wait is 'soon'"), ({"logs_dir": f"{tmp_path}/file/logs"}, "Not a directory")):
+        with pytest.raises(AnsibleActionFail, match=says):
+            run([], name="t", **wrong)
 
 
 def test_the_limit_says_what_was_seen_last(run: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,8 @@ def pod(where: str, cpu: str = "1", phase: str = "Running") -> dict[str, t.Any]:
 
 
 def want(count: int, apart: bool = False, **requests: str) -> fit.Want:
-    return fit.Want("workers", count, {name: fit.quantity(value) for name, value in requests.items()}, apart=apart)
+    amounts = {name: fit.quantity(value) for name, value in requests.items()}
+    return fit.Want("worker" if count == 1 else "workers", count, amounts, apart=apart)
 
 
 LAUNCHER = fit.Want("launcher", 1, {"cpu": Fraction(1, 10)})
@@ -77,7 +78,7 @@ def test_says_why_not(workers: fit.Want, objects: list[dict[str, t.Any]], says: 
 def test_a_gang_counts_its_launcher() -> None:
     nodes = fit.nodes([node("a", "1")])
     assert fit.place(want(1, cpu="1"), None, nodes) == {"a": 1}
-    with pytest.raises(PlanError, match="1 workers is asked for and the cluster has room for 0 now"):
+    with pytest.raises(PlanError, match="1 worker is asked for and the cluster has room for 0 now"):
         fit.place(want(1, cpu="1"), LAUNCHER, nodes)
     with pytest.raises(PlanError, match="1 launcher is asked for"):
         fit.place(want(1), LAUNCHER, fit.nodes([node("a", "50m")]))

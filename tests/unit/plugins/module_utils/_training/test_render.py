@@ -128,9 +128,17 @@ def test_the_registry(image: str, registry: str | None, result: str) -> None:
         ({"output_dir": "/work", "volumes": [{**OUTPUT, "read_only": True}]}, "which is read_only"),
         ({"dataset_dir": "data"}, "'data' is no folder in a container"),
         ({"volumes": [OUTPUT, OUTPUT]}, "two have the same path"),
-        ({"volumes": [{"path": "/w", "source": {}}]}, "volumes[0].source has the keys (none)"),
+        ({"volumes": [{"path": "/w", "source": {}}]}, "volumes[0].source is {}: it is one volume source"),
+        ({"volumes": [{"path": "/w", "source": {"hostPath": "/srv"}}]}, "volumes[0].source is {'hostPath': '/srv'}"),
+        ({"command": "python3 train.py"}, "command is one word with spaces, 'python3 train.py'"),
+        ({"pod_spec": {"containers": []}}, "pod_spec.containers would replace"),
         ({"shm_size": "lots"}, "shm_size: 'lots' is no quantity"),
         ({"environment": {"A B": "1"}}, "environment: 'A B' is no name"),
+        ({"environment": {"STEPS": None}}, "environment: STEPS is None: a variable is text or a number"),
+        ({"environment": {"STEPS": [1]}}, "environment: STEPS is [1]"),
+        ({"patterns": {"loss": "loss ("}}, "patterns.loss: 'loss (' is no regular expression: missing )"),
+        ({"patterns": {"loss": "loss .*"}}, "patterns.loss: 'loss .*' has no group"),
+        ({"environment_file": "export A=1"}, "environment_file: 'export A' is no name"),
         ({"environment_file": "MODEL_DIR=ROOT/<package dir>"}, "ROOT stands for something of yours"),
         ({"environment_file": "STEPS 5"}, "environment_file line 1: 'STEPS 5' is not NAME=value"),
         ({"environment_file": "A=1\n\nA=2"}, "environment_file line 3: A is there a second time"),
@@ -148,6 +156,20 @@ def test_the_originals_file() -> None:
     found = wish(environment_file=text, volumes=[nfs], dataset_dir="/other", environment={"STEPS": 1})
     assert (found["registry"], found["dataset_dir"], found["output_dir"]) == ("docker.io", "/other", "/nfs/model/output")
     assert found["environment"] == {**environment.parse(text), "DATASET_DIR": "/other", "STEPS": "1"}
+
+
+def test_odd_lines_of_a_file() -> None:
+    text = "\ufeffA=1\r\n  # no B=2\r\n\n\tC=a=b # no comment\r\nD=\nE='quoted'\n"
+    assert environment.parse(text) == {"A": "1", "C": "a=b # no comment", "D": "", "E": "'quoted'"}
+    assert wish(environment={"N": 0.5, "YES": True})["environment"] == {"N": "0.5", "YES": "true"}
+
+
+def test_the_pods_that_a_job_will_have() -> None:
+    launcher, worker = render.pods(rendered(name="t", namespace="n")["job"])
+    assert (launcher["metadata"]["name"], worker["metadata"]["name"]) == ("t-launcher", "t-worker")
+    assert worker["metadata"]["namespace"] == "n"
+    (training,) = render.pods(rendered(mode="single_node")["job"])
+    assert training["spec"]["containers"][0]["command"] == ["train", "--fast"]
 
 
 def test_the_digest_is_of_everything() -> None:

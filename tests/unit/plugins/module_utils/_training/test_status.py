@@ -59,11 +59,15 @@ def event(reason: str, message: str) -> dict[str, t.Any]:
         (job(Running="x", Failed="x"), "failed"),
         (job(Suspended="x"), "suspended"),
         (job("Job", Complete="x"), "succeeded"),
-        ({"kind": "Job", "status": {"ready": 1}}, "running"),
     ],
 )
 def test_phases(found: dict[str, t.Any] | None, phase: str) -> None:
     assert status.phase(found) == phase
+
+
+@pytest.mark.parametrize(("its", "phase"), [("Pending", "pending"), ("Running", "running"), ("Succeeded", "running")])
+def test_a_job_of_one_pod_runs_as_its_pod_does(its: str, phase: str) -> None:
+    assert status.phase({"kind": "Job", "status": {"active": 1}}, [pod(phase=its)]) == phase
 
 
 @pytest.mark.parametrize(

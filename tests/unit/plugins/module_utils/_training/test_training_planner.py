@@ -9,7 +9,7 @@ import typing as t
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import Plan, PlanError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._training import args, render
 from ansible_collections.gpufleet.k8s.plugins.module_utils._training.resource import Observed, plan_absent, plan_present
 
@@ -83,6 +83,25 @@ def test_refuses_what_cannot_work() -> None:
         plan_present(*asked(replicas=3), Observed(cluster=NODES))
     assert plan_present(*asked(replicas=3, allow_pending=True), Observed(cluster=NODES)).warnings
     assert plan_present(*asked(replicas=3, suspend=True), Observed(cluster=NODES)).changed
+
+
+def test_claims_are_there_and_for_all_nodes() -> None:
+    def claim(mode: str, namespace: str = "default") -> dict[str, t.Any]:
+        metadata = {"name": "work", "namespace": namespace}
+        return {"kind": "PersistentVolumeClaim", "metadata": metadata, "spec": {"accessModes": [mode]}}
+
+    def plan(*claims: dict[str, t.Any], **given: t.Any) -> Plan:
+        volume = {"path": "/work", "source": {"persistentVolumeClaim": {"claimName": "work"}}}
+        return plan_present(*asked(volumes=[volume], **given), Observed(cluster=(*NODES, *claims)))
+
+    for claims in ((), (claim("ReadWriteMany", "other"),)):
+        with pytest.raises(PlanError, match=r"volumes\[0\]: the PersistentVolumeClaim default/work is not there"):
+            plan(*claims)
+    with pytest.raises(PlanError, match=r"is for one node \(ReadWriteOnce\), the workers are on 2"):
+        plan(claim("ReadWriteOnce"))
+    assert plan(claim("ReadWriteMany")).changed
+    assert plan(claim("ReadWriteOnce"), mode="single_node").changed
+    assert plan(allow_pending=True).warnings
 
 
 def test_single_node_needs_no_operator() -> None:
