@@ -33,7 +33,7 @@ test: python ## all tests; WHAT="unit ruff" for some, WHAT=list for their names
 
 .PHONY: bench
 bench: python ## benchmarks: WHAT=site, WHAT=taint, WHAT=kubelet, WHAT=mig, WHAT=training; a table and a ratio with its goal
-	@test -n "$(WHAT)" || { echo "say which: make bench WHAT=$$(ls tests/benchmarks | paste -sd'|')" >&2; exit 2; }
+	@test -n "$(WHAT)" || { echo "say which: make bench WHAT=$$(basename -a tests/benchmarks/*/ | paste -sd'|')" >&2; exit 2; }
 	@python3 tools/env.py dev -- python tests/benchmarks/$(WHAT)/run.py
 
 .PHONY: clean

@@ -21,15 +21,14 @@ import typing as t
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests/unit/plugins/module_utils/_kubelet"))
+sys.path[:0] = [str(ROOT / "tests/benchmarks"), str(ROOT / "tests/unit/plugins/module_utils/_kubelet")]
+import sites
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import planner
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
 from kubelet_cases import GIB, ORIGINAL, STATIC, kubelet
 
-BED = ROOT / "tests" / "testbed" / "bed"
 SITE = "bench-kubelet"
-FOLDER = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
 PLANS, RUNS = 200, 7
 PLAN_GOAL, MODULE_GOAL = 0.005, 1.0  # seconds
 
@@ -63,7 +62,7 @@ def planned(observed: planner.Kubelet, wish: planner.Wish) -> list[float]:
 
 
 def ansible(*arguments: str, **environment: str) -> None:
-    command = [*arguments, "-i", str(FOLDER / "inventory")]
+    command = [*arguments, "-i", str(sites.inventory(SITE))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
     if done.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
@@ -71,8 +70,7 @@ def ansible(*arguments: str, **environment: str) -> None:
 
 def module() -> list[float]:
     """Seconds of each of RUNS runs without change on the control plane of a site of its own."""
-    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([BED, "up", SITE, "--nodes", "1", "--plain"], check=True, stdout=subprocess.DEVNULL)
+    host, _workers = sites.up(SITE, "--nodes", "1", "--plain")
     try:
         ansible("ansible-playbook", str(ROOT / "extensions/molecule/kubeadm/converge.yml"))
         ansible("ansible", "all", "--module-name=ansible.builtin.apt", "--args=name=python3-yaml update_cache=true")
@@ -80,10 +78,6 @@ def module() -> list[float]:
         wish = json.dumps({"state": "absent", "name": "nothing"})
         keep = {"ANSIBLE_KEEP_REMOTE_FILES": "1", "ANSIBLE_PIPELINING": "0"}
         ansible("ansible", "all", "--module-name=gpufleet.k8s.kubelet_config", f"--args={wish}", **keep)
-        inventory = json.loads(
-            subprocess.run(["ansible-inventory", "-i", FOLDER / "inventory", "--list"], check=True, capture_output=True).stdout
-        )
-        (host,) = inventory["_meta"]["hostvars"].values()
         script = (
             "import glob, json, subprocess, sys, time\n"
             "path = glob.glob('/root/.ansible/tmp/*/AnsiballZ_kubelet_config.py')[0]\n"
@@ -95,12 +89,9 @@ def module() -> list[float]:
             "    assert json.loads(done.stdout)['changed'] is False\n"
             "print(json.dumps(seconds))\n"
         )
-        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-        command = ["ssh", "-i", host["ansible_ssh_private_key_file"], *options, f"root@{host['ansible_host']}"]
-        done = subprocess.run([*command, f"python3 -c {shlex.quote(script)}"], check=True, capture_output=True, text=True)
-        return t.cast("list[float]", json.loads(done.stdout))
+        return t.cast("list[float]", json.loads(sites.on(host, f"python3 -c {shlex.quote(script)}")))
     finally:
-        subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
+        sites.down(SITE)
 
 
 def main() -> None:

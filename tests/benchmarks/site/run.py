@@ -10,45 +10,34 @@ GPUFLEET_BENCH_ROUNDS (default 2): each is measured so often, in turn; the least
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 import time
-import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
-BED = ROOT / "tests" / "testbed" / "bed"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import sites
+from sites import Host
+
 SITE = "bench"
-FOLDER = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
 GOAL = 1.5
-Host = dict[str, t.Any]
 
 
-def bare_nodes() -> tuple[list[Host], list[Host]]:
-    """Three fresh nodes: (control plane, workers), each the host's variables."""
-    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([BED, "up", SITE, "--nodes", "3"], check=True, stdout=subprocess.DEVNULL)
-    listed = subprocess.run(
-        ["ansible-inventory", "-i", FOLDER / "inventory", "--list"], check=True, capture_output=True, text=True
-    ).stdout
-    inventory = json.loads(listed)
-    variables = inventory["_meta"]["hostvars"]
-    head, workers = (inventory[group]["hosts"] for group in ("kube_control_plane", "kube_node"))
-    return [variables[name] for name in head], [variables[name] for name in workers]
+def bare_nodes() -> tuple[Host, list[Host]]:
+    return sites.up(SITE, "--nodes", "3")
 
 
 def settings(host: Host) -> dict[str, str]:
     """What by_hand.sh needs: the pins of the roles and the sandbox's own kubelet and proxy settings."""
     pins: dict[str, str] = {}
     for role in ("containerd", "kubeadm", "flannel"):
-        pins.update(yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text()))
+        pins.update(yaml.safe_load((sites.ROOT / "roles" / role / "defaults" / "main.yml").read_text()))
     return {
         "MIRROR": host["gpufleet_mirror"],
         "REGISTRY": host["gpufleet_registry_mirrors"]["registry.k8s.io"][0],
@@ -70,19 +59,11 @@ def on(host: Host, *arguments: str) -> str:
     """Runs by_hand.sh on a node and returns what it prints."""
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings(host).items())
     script = exports + (Path(__file__).parent / "by_hand.sh").read_text()
-    key = host["ansible_ssh_private_key_file"]
-    options = ["-i", key, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-    command = ["ssh", *options, f"root@{host['ansible_host']}", "bash", "-s", "--", *arguments]
-    done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(
-            f"by hand: {' '.join(arguments)} on {host['ansible_host']} ended with {done.returncode}:\n{done.stderr}{done.stdout}"
-        )
-    return done.stdout
+    return sites.on(host, shlex.join(["bash", "-s", "--", *arguments]), script)
 
 
 def by_hand() -> float:
-    (head,), workers = bare_nodes()
+    head, workers = bare_nodes()
     nodes = [head, *workers]
     started = time.monotonic()
     with ThreadPoolExecutor(len(nodes)) as pool:
@@ -98,16 +79,8 @@ def by_hand() -> float:
 def playbook() -> tuple[float, str]:
     """One run of the playbook: seconds, and what it printed."""
     started = time.monotonic()
-    done = subprocess.run(
-        ["ansible-playbook", "-i", FOLDER / "inventory", "gpufleet.k8s.hyperpod"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "1"},
-    )
-    if done.returncode:
-        sys.exit(f"hyperpod.yml failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
-    return time.monotonic() - started, done.stdout
+    output = sites.play(SITE, "gpufleet.k8s.hyperpod")
+    return time.monotonic() - started, output
 
 
 def tasks(output: str) -> dict[str, tuple[int, int]]:
@@ -124,7 +97,7 @@ def tasks(output: str) -> dict[str, tuple[int, int]]:
 
 
 def main() -> None:
-    subprocess.run([BED, "prepare"], check=True)
+    subprocess.run([sites.BED, "prepare"], check=True)
     rounds = int(os.environ.get("GPUFLEET_BENCH_ROUNDS", "2"))
     taken: dict[str, list[float]] = {"script by hand": [], "gpufleet.k8s.hyperpod": [], "the playbook again": []}
     output = ""
@@ -137,17 +110,14 @@ def main() -> None:
         taken["the playbook again"].append(seconds)
         if re.search(r"changed=[1-9]", output):
             sys.exit(f"the second run changed something:\n{output[-2000:]}")
-    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
+    sites.down(SITE)
     print(f"\n{'tasks of the second run':<72} {'ran':>4} {'skipped':>8}   (hosts)")
     counted = tasks(output)
     for name, (ran, skipped) in counted.items():
         print(f"{name:<72} {ran:4} {skipped:8}")
     ran, skipped = (sum(column) for column in zip(*counted.values()))
     print(f"{'in all':<72} {ran:4} {skipped:8}")
-    print(f"\n{'from bare nodes to three Ready nodes':<40} {'least':>8}   all rounds (seconds)")
-    for name, each in taken.items():
-        print(f"{name:<40} {min(each):8.1f}   {', '.join(f'{second:.1f}' for second in each)}")
-    ratio = min(taken["gpufleet.k8s.hyperpod"]) / min(taken["script by hand"])
+    ratio = sites.table("from bare nodes to three Ready nodes", taken)
     print(f"\nsite ratio {ratio:.2f} (goal at most {GOAL})")
 
 

@@ -19,14 +19,15 @@ import typing as t
 from datetime import datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-BED = ROOT / "tests" / "testbed" / "bed"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import sites
+from sites import Host, on
+
 SITE = "bench-training"
-FOLDER = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
-PLAY = ["ansible-playbook", "-i", str(FOLDER / "inventory"), "-e", f"@{ROOT}/tests/testbed/training/demo.yml"]
+WISHES = sites.ROOT / "tests" / "testbed" / "training" / "demo.yml"
 KUBECTL = "/usr/local/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf"
 KUSTOMIZE = "/srv/kustomize"
-WISH = {
+MORE = {
     "training_job_env": {"STEPS": 1, "BATCH_SIZE": 16, "OMPI_MCA_mpi_yield_when_idle": 1},
     "training_job_rerun": False,
     "training_job_kustomize_dir": KUSTOMIZE,
@@ -36,30 +37,10 @@ GOAL = 1.2
 
 
 def play(name: str, **more: t.Any) -> None:
-    command = [*PLAY, "-e", json.dumps({**WISH, **more}), f"gpufleet.k8s.{name}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{name}.yml failed:\n{done.stdout[-4000:]}{done.stderr[-2000:]}")
+    sites.play(SITE, f"-e@{WISHES}", f"-e{json.dumps({**MORE, **more})}", f"gpufleet.k8s.{name}")
 
 
-def head() -> dict[str, t.Any]:
-    command = ["ansible-inventory", "-i", str(FOLDER / "inventory"), "--list"]
-    inventory = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    variables: dict[str, t.Any] = inventory["_meta"]["hostvars"][inventory["kube_control_plane"]["hosts"][0]]
-    return variables
-
-
-def on(host: dict[str, t.Any], command: str) -> str:
-    """Runs a command on the control plane and returns what it prints."""
-    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR"]
-    ssh = ["ssh", "-i", host["ansible_ssh_private_key_file"], *options, f"root@{host['ansible_host']}", command]
-    done = subprocess.run(ssh, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{command} ended with {done.returncode}:\n{done.stderr}{done.stdout}")
-    return done.stdout
-
-
-def first_step(host: dict[str, t.Any]) -> float:
+def first_step(host: Host) -> float:
     """When the launcher's log said that the first step was done."""
     log = on(host, f"{KUBECTL} logs --timestamps --selector=training.kubeflow.org/job-role=launcher --tail=-1")
     line = next(line for line in log.splitlines() if " step 1/" in line)
@@ -67,7 +48,7 @@ def first_step(host: dict[str, t.Any]) -> float:
     return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp()
 
 
-def by_playbook(host: dict[str, t.Any]) -> float:
+def by_playbook(host: Host) -> float:
     started = time.time()
     play("train_resnet50", training_job_wait=300)
     seconds = first_step(host) - started
@@ -75,7 +56,7 @@ def by_playbook(host: dict[str, t.Any]) -> float:
     return seconds
 
 
-def by_kubectl(host: dict[str, t.Any]) -> float:
+def by_kubectl(host: Host) -> float:
     """The folder that the role wrote, which makes the same objects."""
     started = time.time()
     on(host, f"{KUBECTL} apply --kustomize={KUSTOMIZE}")
@@ -86,15 +67,13 @@ def by_kubectl(host: dict[str, t.Any]) -> float:
 
 
 def main() -> None:
-    subprocess.run([BED, "prepare", "--with", "jobs"], check=True)
-    subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([BED, "up", SITE, "--nodes", "3"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sites.BED, "prepare", "--with", "jobs"], check=True)
+    taken: dict[str, list[float]] = {"kubectl apply": [], "gpufleet.k8s.train_resnet50": []}
     try:
         print("a site with the MPI operator ...", flush=True)
+        host, _workers = sites.up(SITE, "--nodes", "3")
         play("hyperpod")
         play("jobs")
-        host = head()
-        taken: dict[str, list[float]] = {"kubectl apply": [], "gpufleet.k8s.train_resnet50": []}
         by_playbook(host)  # pulls the image, and writes the folder for kubectl
         rounds = int(os.environ.get("GPUFLEET_BENCH_ROUNDS", "3"))
         for number in range(rounds):
@@ -102,11 +81,8 @@ def main() -> None:
             taken["kubectl apply"].append(by_kubectl(host))
             taken["gpufleet.k8s.train_resnet50"].append(by_playbook(host))
     finally:
-        subprocess.run([BED, "down", SITE], check=True, stdout=subprocess.DEVNULL)
-    print(f"\n{'from the start to the first step':<40} {'least':>8}   all rounds (seconds)")
-    for name, seconds in taken.items():
-        print(f"{name:<40} {min(seconds):8.1f}   {', '.join(f'{second:.1f}' for second in seconds)}")
-    ratio = min(taken["gpufleet.k8s.train_resnet50"]) / min(taken["kubectl apply"])
+        sites.down(SITE)
+    ratio = sites.table("from the start to the first step", taken)
     print(f"\ntraining ratio {ratio:.2f} (goal at most {GOAL})")
 
 
