@@ -22,6 +22,9 @@ MPI_API, JOB_API = "kubeflow.org/v2beta1", "batch/v1"
 HOME = "/home/job"
 DIRECTORIES = ("dataset_dir", "model_dir", "output_dir")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")  # the operator adds -launcher and -worker-N
+#: ssh waits until a worker is ready, which DNS has the names of: the launcher of a job that was suspended starts together with
+#: the workers, and a worker that replaces another takes its time.
+_NAMED = 'Match exec "n=0; until getent hosts %h || [ $n -ge 300 ]; do n=$((n + 1)); sleep 1; done"'
 _IMAGE = re.compile(r"[a-z0-9][a-zA-Z0-9._:/@-]*")
 
 Params = t.Mapping[str, t.Any]
@@ -179,6 +182,7 @@ def _user(wish: Params) -> dict[str, str]:
     uid, gid = wish["uid"], wish["gid"]
     keys = f"{home(wish)}/.ssh"
     client = [f"IdentityFile {keys}/id_rsa", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null", "LogLevel ERROR"]
+    client += [_NAMED, "ConnectionAttempts 10"]
     server = [f"HostKey {keys}/id_rsa", f"AuthorizedKeysFile {keys}/authorized_keys", "StrictModes no", "UsePAM no"]
     server += ["PasswordAuthentication no", "PidFile none"]
     return {
