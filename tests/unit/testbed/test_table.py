@@ -145,3 +145,8 @@ def test_a_part_is_made_only_when_asked_for(tmp_path: Path) -> None:
         assert (len(made.files), len(made.images)) == (files, images)
     with pytest.raises(BedError, match=r"no such part: gpu; there are: jobs, mig"):
         loaded.only(["gpu"])
+
+
+@pytest.mark.parametrize("script", ["training/resnet50", "mpi-pi/pi"])
+def test_programs_of_images_are_python(script: str) -> None:
+    compile((HERE / script).read_text(), script, "exec")  # no name ends with .py, so that no linter looks
