@@ -114,6 +114,8 @@ class Kubectl:
         if not objects:
             return []
         flags = ["--server-side", f"--field-manager={manager}", f"--force-conflicts={str(force).lower()}", "--filename=-"]
+        # The API server refuses fields that it does not know by itself here; kubectl's own look takes the whole schema each time
+        flags.append("--validate=false")
         if dry_run:
             return self.objects("apply", "--dry-run=server", *flags, stdin=as_list(objects))
         self.run("apply", *flags, stdin=as_list(objects))
@@ -130,11 +132,7 @@ class Kubectl:
             line for line in stderr.splitlines() if line.strip() and not re.match(r"[EWI]\d{4} |Warning: |ensure CRDs", line)
         ]
         text = (
-            "; ".join(
-                dict.fromkeys(
-                    re.sub(r"^(error: )?(Error from server )?|; if you choose to ignore .*", "", line) for line in lines
-                )
-            )
+            "; ".join(dict.fromkeys(re.sub(r"^(error: )?(Error from server )?", "", line) for line in lines))
             or "kubectl gave no reason"
         )
         if re.search(r"connection refused|no route to host|i/o timeout|no such host|TLS handshake timeout|EOF$", text):

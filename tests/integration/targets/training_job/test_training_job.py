@@ -90,7 +90,7 @@ def test_refused_before_anything_is_created(api: KubeApi, run: Run) -> None:
         ({"resources": {"hugepages-2Mi": "64Mi"}}, "HugePages require cpu or memory"),
         ({"pod_spec": {"priorityClassName": "nowhere"}}, "no PriorityClass with name nowhere was found"),
         ({"uid": 1 << 33}, "Invalid value: 8589934592"),
-        ({"volumes": [{"path": "/w", "source": {"nfs": {"sever": "fs"}}}]}, 'unknown field "sever"'),
+        ({"volumes": [{"path": "/w", "source": {"nfs": {"sever": "fs"}}}]}, ".nfs.sever: field not declared in schema"),
         (
             {"volumes": [{"path": "/w", "source": {"persistentVolumeClaim": {"claimName": "nowhere"}}}]},
             "the PersistentVolumeClaim default/nowhere is not there",
