@@ -43,8 +43,10 @@ options:
         type: str
         required: true
       value:
-        description: A taint may do without. With O(state=absent), only a taint with this value is removed.
-        type: str
+        description:
+          - A taint may do without. With O(state=absent), only a taint with this value is removed.
+          - Text or a whole number. Put V(true), V(yes) and the like in quotes.
+        type: raw
       effect:
         description: Needed with O(state=present). With O(state=absent) and no effect, every taint of the key is removed.
         type: str

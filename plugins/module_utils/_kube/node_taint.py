@@ -35,7 +35,7 @@ SPEC: dict[str, t.Any] = {
             "required": True,
             "options": {
                 "key": {"type": "str", "required": True, "no_log": False},
-                "value": {"type": "str"},
+                "value": {"type": "raw"},  # as text, `true` would silently become True
                 "effect": {"type": "str", "choices": list(taints.EFFECTS)},
             },
         },

@@ -85,6 +85,10 @@ def wish(params: t.Mapping[str, t.Any]) -> Wish:
 
 def _wanted(where: str, given: t.Mapping[str, t.Any], absent: bool) -> Taint:
     taint = {name: value for name, value in given.items() if value is not None}
+    if isinstance(taint.get("value"), (bool, float)):
+        raise PlanError(f"{where}.value is {taint['value']}, which YAML made of a word without quotes; put the word in quotes")
+    if "value" in taint:
+        taint["value"] = str(taint["value"])
     if problem := key_problem(taint["key"]):
         raise PlanError(f"{where}.key {taint['key']!r} {problem}")
     if problem := value_problem(_value(taint)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kube import node_taint, taints
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.client import KubeError, connect
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.client import KubeClient, KubeError, connect
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, GpufleetError, PlanError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -382,6 +383,24 @@ def test_a_conflict_is_planned_again(api: KubeApi, nodes: t.Any, monkeypatch: py
     result = run(api, nodes=[name])
     assert get_taints(api, name) == [*theirs, GPU]
     assert result["nodes"] == {name: {"before": theirs, "after": [*theirs, GPU]}}
+
+
+def test_a_node_that_is_written_all_the_time_is_left_to_whoever_does(
+    api: KubeApi, nodes: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = nodes(2)
+    request, count = KubeClient.request, itertools.count()
+
+    def outrun(self: KubeClient, method: str, path: str, **more: t.Any) -> t.Any:
+        if method == "PATCH" and path.endswith(first):
+            set_taints(api, first, [{"key": "theirs", "value": str(next(count)), "effect": "NoSchedule"}])
+        return request(self, method, path, **more)
+
+    monkeypatch.setattr(KubeClient, "request", outrun)
+    with pytest.raises(ApplyError, match=rf"taints of node {first} changed 5 times while .* \[\] to \['theirs=4:NoSchedule'\]"):
+        run(api, nodes=[first, second])
+    assert get_taints(api, first) == [{"key": "theirs", "value": "4", "effect": "NoSchedule"}]
+    assert get_taints(api, second) == [GPU]
 
 
 def test_a_conflict_that_fulfils_the_wish_is_no_change(api: KubeApi, nodes: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,9 @@ def test_validates_as_the_api_server(key: str, value: str, effect: str, accepted
         ({"taints": [{"key": "a b", "effect": "NoSchedule"}]}, "taints[0].key 'a b' must have a name"),
         ({"taints": [{"key": "A/b", "effect": "NoSchedule"}]}, "taints[0].key 'A/b' must have a DNS name"),
         ({"taints": [{"key": "a", "value": "ü", "effect": "NoSchedule"}]}, "taints[0].value 'ü' must be"),
+        # As text these would be True and 1.1
+        ({"taints": [{"key": "a", "value": True, "effect": "NoSchedule"}]}, "taints[0].value is True, which YAML made of a word"),
+        ({"taints": [{"key": "a", "value": 1.10, "effect": "NoSchedule"}]}, "taints[0].value is 1.1, which YAML made of a word"),
         ({"taints": [{"key": "a"}]}, "taints[0] (a) needs an effect: NoSchedule, PreferNoSchedule, NoExecute"),
         ({"taints": [{"key": "a", "value": "v"}], "state": "absent"}, "taints[0] has a value but no effect"),
         (
