@@ -43,6 +43,7 @@ class KubeletConfig(Resource[Kubelet]):
             priority=params["priority"],
             drain=params["drain"]["mode"],
         )
+        self.drain = drain.Options.of(params["drain"])
         self.found: Kubelet = Kubelet("", active=False)
         self.evicted: list[str] = []
         self.seconds: dict[str, float] = {}
@@ -107,8 +108,7 @@ class KubeletConfig(Resource[Kubelet]):
         nodes.set_schedulable(self.client(), self.host.node_name(self.found), schedulable, ANNOTATION, mark)
 
     def _drain(self, mark: bool) -> None:
-        name, options = self.host.node_name(self.found), drain.Options.of(self.params["drain"])
-        outcome = drain.drain(self.client(patient=False), name, options)
+        outcome = drain.drain(self.client(patient=False), self.host.node_name(self.found), self.drain)
         self.evicted = outcome.evicted
         if mark:
             self._mark(schedulable=False, mark="drained")
@@ -164,6 +164,9 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
     if "/" in params["name"] or not params["name"]:
         raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
+    for option, seconds in (("verify_timeout", params["verify_timeout"]), ("lock.timeout", params["lock"]["timeout"])):
+        if seconds is not None and seconds < 1:
+            raise PlanError(f"{option} is {seconds}; choose 1 or more seconds. Nothing was changed.")
     if params["provider"] == "openshift":
         return openshift.entry(params, check_mode)
     if params["pool"]:
@@ -172,6 +175,9 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     with alone(LOCAL_LOCK):
         resource = KubeletConfig(params)
         plan = resource.plan(resource.observe())
+        holder = resource.host.node_name(resource.found)
+        if plan.facts["drain"]:
+            drain.candidates(drain.pods_of(resource.client(), holder), resource.drain)  # says now who would lose something
         if check_mode:
             return plan.result()
         if plan.changed and lock["enabled"] and not params["api_key"]:
@@ -179,7 +185,6 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 "the lock that keeps two runs from taking two nodes at once needs a token in api_key (a kubelet may not hold "
                 "such a lock); give one, or set lock.enabled: false where runs are serial anyway. Nothing was changed."
             )
-        holder = resource.host.node_name(resource.found)
         where = (resource.client(token=True), lock["namespace"], lock["name"])
         locked = lock["enabled"] and bool(params["api_key"])
         if not plan.changed:
