@@ -27,6 +27,12 @@ options:
     type: list
     elements: str
     default: []
+  timeout:
+    description:
+      - Seconds to wait until there are no problems. The kubelet moves containers of the shared pool off a CPU that it has given
+        away only every C(cpuManagerReconcilePeriod), 10 seconds by default.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - gpufleet.k8s.attributes.info
   - gpufleet.k8s.attributes.node
@@ -38,6 +44,7 @@ EXAMPLES = r"""
 - name: Ask the node
   gpufleet.k8s.cpu_pinning_info:
     pods: [default/cpu-pinning-test]
+    timeout: 30
   register: pinning
   failed_when: not pinning.ok
 """

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._plan import PlanError
 from . import podresources, topology
 from .podresources import Container
 from .quantity import cpu_list, cpus
@@ -28,6 +30,7 @@ SPEC: dict[str, t.Any] = {
     "argument_spec": {
         "root_dir": {"type": "path", "default": "/var/lib/kubelet"},
         "pods": {"type": "list", "elements": "str", "default": []},
+        "timeout": {"type": "int", "default": 0},
     },
 }
 
@@ -91,7 +94,7 @@ def assess(observed: Observed, expected: t.Sequence[str] = ()) -> dict[str, t.An
             problems.append(f"{name} was given CPU {cpu_list(one.cpus)}, but no process of it was found")
         for other in pinned:
             both = one.cpus & other.cpus
-            if both and (one.namespace, one.pod, one.name) < (other.namespace, other.pod, other.name) and one.pod != other.pod:
+            if both and (one.namespace, one.pod) < (other.namespace, other.pod):  # one pod's containers may take turns
                 problems.append(f"{name} and {other.namespace}/{other.pod}/{other.name} both were given CPU {cpu_list(both)}")
     problems += _intruders(observed, pinned)
     have = {f"{one.namespace}/{one.pod}" for one in pinned}
@@ -136,7 +139,7 @@ def _gpu_warnings(observed: Observed) -> t.Iterator[str]:
 
 
 def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
-    """Reads the node. `root` is for recorded trees. Raises OSError when the kubelet's state cannot be read at all."""
+    """Reads the node. `root` is for recorded trees. Raises PlanError when there is no kubelet's state."""
     base = Path(root)
     state = _state(Path(root_dir))
     ids = _container_ids(base)
@@ -145,6 +148,11 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
         given = podresources.containers(f"{root_dir}/pod-resources/kubelet.sock")
         source = "podresources"
     except (OSError, ValueError) as error:
+        if not state:
+            raise PlanError(
+                f"{root_dir} holds neither a pod resources socket that answers ({error}) nor cpu_manager_state; give the root "
+                "directory of a kubelet that runs in root_dir"
+            ) from error
         warnings.append(f"the kubelet's pod resources socket was of no use ({error}); its state file was read instead")
         given = _from_state(state, base)
         source = "state_file"
@@ -218,4 +226,9 @@ def _list(nodes: t.Iterable[int]) -> str:
 
 def entry(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
     """The module's Entry."""
-    return assess(observe(params["root_dir"]), params["pods"])
+    deadline = time.monotonic() + params["timeout"]
+    while True:
+        result = assess(observe(params["root_dir"]), params["pods"])
+        if result["ok"] or time.monotonic() > deadline:
+            return result
+        time.sleep(1)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import pinning, topology
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.podresources import Container, Device
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
 
 GIB = 2**30
 GPU = Device("nvidia.com/gpu", ("GPU-1",), frozenset({1}))
@@ -47,6 +48,7 @@ def test_as_it_should_be() -> None:
         (node(ONE, POOL, one={4, 5}, pool={3, 4}), "process 101 of ns/pool/main may run on CPU 4, which belongs to another"),
         (node(ONE), "no process of it was found"),
         (node(ONE, dataclasses.replace(ONE, pod="two"), one={4, 5}, two={4, 5}), "both were given CPU 4-5"),
+        (node(ONE, dataclasses.replace(ONE, namespace="other"), one={4, 5}), "and other/one/main both were given CPU 4-5"),
         (node(dataclasses.replace(ONE, cpus=frozenset({3}), devices=(GPU,)), one={3}), "its GPU is on NUMA node 1"),
         (node(dataclasses.replace(ONE, cpus=frozenset({9})), one={9}), "CPU 9, which is not online"),
         (node(POOL, pool={0}), "ns/one has no CPU of its own"),
@@ -106,9 +108,20 @@ def test_a_machine_without_numa_is_one_node(tmp_path: Path) -> None:
     assert machine.numa == {0: {0, 1}} and machine.sockets == 1
 
 
-@pytest.mark.parametrize("state", ['{"policyName":"static","defaultCpuSet":"0","entries":{"u-1":{"main":"1"}}}'])
-def test_without_the_socket_the_state_file_tells(tmp_path: Path, state: str) -> None:
+def test_a_folder_without_a_kubelet(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=rf"{tmp_path} holds neither a pod resources socket.*; give the root directory"):
+        pinning.entry({"root_dir": str(tmp_path), "pods": [], "timeout": 0}, False)
+
+
+def test_the_kubelet_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = [node(ONE), node(ONE, one={4, 5})]
+    monkeypatch.setattr(pinning, "observe", lambda _root_dir: seen.pop(0))
+    assert pinning.entry({"root_dir": "", "pods": [], "timeout": 30}, False)["ok"] and not seen
+
+
+def test_without_the_socket_the_state_file_tells(tmp_path: Path) -> None:
     container = "a" * 64
+    state = '{"policyName":"static","defaultCpuSet":"0","entries":{"u-1":{"main":"1"}}}'
     root = tree(
         tmp_path,
         {
