@@ -9,12 +9,14 @@ dies with it. Whatever that leaves, the last run must bring the site to its end,
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "shared"))
+from kill_at import run_until
 
 #: (the task, seconds after its beginning, whether kubeadm on the nodes is killed too)
 MOMENTS = (
@@ -36,24 +38,10 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run_until(command: list[str], task: str, delay: float) -> str:
-    """Starts the run and kills it; returns what it had said. A run in which the task has nothing to do just ends."""
-    said = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    with process:
-        for line in process.stdout or ():
-            said.append(line)
-            if line.startswith("TASK [") and task in line:
-                time.sleep(delay)  # the moment within the task is the point
-                os.killpg(process.pid, signal.SIGKILL)
-                break
-    return "".join(said)
-
-
 def main() -> int:
     bed, site, *command = sys.argv[1:]
     for task, delay, on_nodes in MOMENTS:
-        said = run_until(command, task, delay)
+        _killed, said = run_until(command, task, delay)  # a run in which the task has nothing to do just ends
         if "FAILED! =>" in said or "fatal:" in said:
             sys.stderr.write(said[-4000:])
             return 1
