@@ -77,7 +77,6 @@ class Unit:
     argv: tuple[str, ...]
     environment: t.Mapping[str, str]
     environment_files: tuple[str, ...]
-    restarts: int
     result: str
 
 
@@ -159,7 +158,7 @@ class Host:
         return identity(Path(path or self.layout.kubeconfig))
 
     def unit(self) -> Unit:
-        wanted = "LoadState,ActiveState,SubState,MainPID,ExecStart,Environment,EnvironmentFiles,NRestarts,Result"
+        wanted = "LoadState,ActiveState,SubState,MainPID,ExecStart,Environment,EnvironmentFiles,Result"
         text = self.command("systemctl", "show", self.layout.unit, f"--property={wanted}")
         found: dict[str, str] = {}
         for line in text.splitlines():
@@ -176,7 +175,6 @@ class Host:
             tuple(argv.group(1).split()) if argv else (),
             {key: value for key, _equals, value in pairs},
             tuple(files),
-            int(found.get("NRestarts") or 0),
             found.get("Result", ""),
         )
 

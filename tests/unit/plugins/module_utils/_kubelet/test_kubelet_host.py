@@ -16,7 +16,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanErro
 EXEC = (
     "ExecStart={{ path={program} ; argv[]={program} {arguments} ; ignore_errors=no ; start_time=[n/a] ; pid=0 ; status=0/0 }}\n"
 )
-STATE = "MainPID=0\nNRestarts=0\nResult=success\nLoadState=loaded\nActiveState={state}\nSubState={sub}\n"
+STATE = "MainPID=0\nResult=success\nLoadState=loaded\nActiveState={state}\nSubState={sub}\n"
 STOPPED = STATE.format(state="inactive", sub="dead")
 
 KUBEADM = (
@@ -107,7 +107,7 @@ def test_the_flags_that_k3s_gives_its_kubelet(
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     here, _told = machine({("systemctl", "show", "k3s"): "LoadState=loaded\n"}, monkeypatch, provider="k3s")
-    assert here.flags(host.Unit("k3s", True, True, 1, ("k3s", *line.split()), {}, (), 0, "")) == flags
+    assert here.flags(host.Unit("k3s", True, True, 1, ("k3s", *line.split()), {}, (), "")) == flags
 
 
 def test_k3s_can_be_named_and_kubeadm_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_a_host_without_a_kubelet_is_told_so(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_version_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     here, _told = machine({("/usr/local/bin/k3s", "--version"): "k3s version unknown\n"}, monkeypatch, provider="k3s")
     with pytest.raises(PlanError, match="names no release of Kubernetes"):
-        here.version(host.Unit("k3s", True, True, 0, ("/usr/local/bin/k3s", "server"), {}, (), 0, ""))
+        here.version(host.Unit("k3s", True, True, 0, ("/usr/local/bin/k3s", "server"), {}, (), ""))
 
 
 def test_config_dir_goes_where_the_unit_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
