@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -307,6 +308,7 @@ def configured(params: t.Mapping[str, t.Any], *modules: str, package: str = PACK
             f"Python on {socket.gethostname()} cannot import {error.name}; "
             f"install the package there: {sys.executable} -m pip install '{package}'"
         ) from error
+    gc.freeze()  # the package is some hundred thousand objects, which each collection would look at again
     from kubernetes import client  # noqa: PLC0415
 
     given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}

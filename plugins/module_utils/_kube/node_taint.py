@@ -51,11 +51,18 @@ SPEC: dict[str, t.Any] = {
 }
 
 
+class Node(t.NamedTuple):
+    """A node's taints, and its resourceVersion."""
+
+    taints: taints.Taints
+    version: str
+
+
 @dataclass(frozen=True)
 class Observed:
-    """The taints of each node by its name, the named nodes that do not exist, and pods where they matter."""
+    """Each node by its name, the named nodes that do not exist, and pods where they matter."""
 
-    nodes: t.Mapping[str, taints.Taints]
+    nodes: t.Mapping[str, Node]
     missing: tuple[str, ...]
     pods: tuple[t.Mapping[str, t.Any], ...] = ()
 
@@ -84,23 +91,23 @@ class NodeTaints(Resource[Observed]):
         self._lost = threading.Event()
 
     def observe(self) -> Observed:
-        found: dict[str, taints.Taints] = {}
+        found: dict[str, Node] = {}
         if self.selector is not None:
-            found.update(_taints_of(self.client.list(NODES, labelSelector=self.selector)))
+            found.update(_nodes(self.client.list(NODES, labelSelector=self.selector)))
         unseen = [name for name in self.names if name not in found]
         if len(unseen) > FEW:
             wanted = set(unseen)
-            found.update(item for item in _taints_of(self.client.list(NODES)) if item[0] in wanted)
+            found.update(item for item in _nodes(self.client.list(NODES)) if item[0] in wanted)
         else:
             for nodes in self._each(lambda name: list(self.client.list(NODES, fieldSelector=f"metadata.name={name}")), unseen):
-                found.update(_taints_of(nodes))
+                found.update(_nodes(nodes))
         return Observed(found, tuple(name for name in self.names if name not in found), self._pods(found))
 
-    def _pods(self, nodes: t.Mapping[str, taints.Taints]) -> tuple[t.Mapping[str, t.Any], ...]:
+    def _pods(self, nodes: t.Mapping[str, Node]) -> tuple[t.Mapping[str, t.Any], ...]:
         """The pods on nodes whose NoExecute taints would grow; none are asked for when there are no such nodes."""
         if not self.preview:
             return ()
-        exposed = {name for name, before in nodes.items() if taints.exposes(before, self.wish.applied(before))}
+        exposed = {name for name, node in nodes.items() if taints.exposes(node.taints, self.wish.applied(node.taints))}
         if len(exposed) > FEW:
             pods: Iterable[t.Mapping[str, t.Any]] = self.client.list(PODS, fieldSelector="spec.nodeName!=")
             return tuple(pod for pod in pods if pod["spec"]["nodeName"] in exposed)
@@ -108,7 +115,7 @@ class NodeTaints(Resource[Observed]):
         return tuple(pod for pods in lists for pod in pods)
 
     def plan(self, observed: Observed) -> Plan:
-        changes = {name: (before, self.wish.applied(before)) for name, before in sorted(observed.nodes.items())}
+        changes = {name: (node.taints, self.wish.applied(node.taints)) for name, node in sorted(observed.nodes.items())}
         differing = {name: change for name, change in changes.items() if change[0] != change[1]}
         evictions = [
             {"node": node, "namespace": pod["metadata"]["namespace"], "pod": pod["metadata"]["name"], "after_seconds": after}
@@ -143,14 +150,14 @@ class NodeTaints(Resource[Observed]):
                 Difference(f"taints of node {name}", taints.as_text(before), taints.as_text(after))
                 for name, (before, after) in differing.items()
             ),
-            steps=(Step("set taints", subject, {"nodes": differing}),) if differing else (),
+            steps=(Step("set taints", subject, {name: observed.nodes[name] for name in differing}),) if differing else (),
             warnings=tuple(warnings),
             facts=facts,
         )
 
     def apply(self, step: Step) -> None:
         """Patches all nodes; one that cannot be patched holds up no other. There is no undo: each node stands alone."""
-        for _done in self._each(lambda name: self._patch(name, step.args["nodes"][name][0]), step.args["nodes"]):
+        for _done in self._each(lambda name: self._patch(name, step.args[name]), step.args):
             pass
 
     def verify(self, plan: Plan) -> t.Mapping[str, t.Any]:
@@ -168,39 +175,38 @@ class NodeTaints(Resource[Observed]):
             "failures": {**plan.facts["failures"], **outcome.failures},
         }
 
-    def _patch(self, name: str, before: taints.Taints) -> None:
-        """One node: a JSON patch that only applies while the taints are still the ones it was made from."""
+    def _patch(self, name: str, node: Node) -> None:
+        """One node: a patch that only applies while the taints are still the ones it was made from."""
         if self._lost.is_set():
             self.outcome.failures[name] = f"not tried: {self.client.server} no longer answers"
             return
-        first = before
+        first, path = node.taints, f"{NODES}/{name}"
         try:
-            for _attempt in range(CONFLICTS):
-                after = self.wish.applied(before)
-                if after == before:
+            for attempt in range(CONFLICTS):
+                after = self.wish.applied(node.taints)
+                if after == node.taints:
                     return  # somebody else did it
+                content_type, body = _guarded(node, after, by_version=attempt == 0)
                 try:
-                    stored = self.client.request(
-                        "PATCH", f"{NODES}/{name}", body=_guarded(before, after), content_type="application/json-patch+json"
-                    )
+                    stored = _node(self.client.request("PATCH", path, body=body, content_type=content_type)).taints
                 except KubeError as error:
-                    # A guard that failed and a content that is refused are both 422; only the latter has details.
+                    # A guard that failed is 409 or 422, and so is a content that is refused; only the latter has details.
                     if error.status != 409 and (error.status != 422 or error.body.get("details")):
                         raise
-                    before = _taints(self.client.request("GET", f"{NODES}/{name}"))
+                    node = _node(self.client.request("GET", path))
                     continue
-                if self.wish.applied(_taints(stored)) != _taints(stored):
+                if self.wish.applied(stored) != stored:
                     self.outcome.failures[name] = (
                         f"{self.client.server} accepted the taints of node {name} but stored others "
-                        f"({taints.as_text(_taints(stored)).replace(chr(10), ' ').strip() or 'none'}): "
-                        "look for an admission webhook that changes nodes"
+                        f"({', '.join(map(taints.describe, stored)) or 'none'}): look for an admission webhook or policy that "
+                        "changes nodes"
                     )
                 else:
-                    self.outcome.changed[name] = (before, _taints(stored))
+                    self.outcome.changed[name] = (node.taints, stored)
                 return
             self.outcome.failures[name] = (
                 f"the taints of node {name} changed {CONFLICTS} times while they were being set, from "
-                f"{[taints.describe(taint) for taint in first]} to {[taints.describe(taint) for taint in before]}; "
+                f"{[taints.describe(taint) for taint in first]} to {[taints.describe(taint) for taint in node.taints]}; "
                 "something else keeps writing them"
             )
         except KubeError as error:
@@ -241,21 +247,24 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     return result
 
 
-def _guarded(before: taints.Taints, after: taints.Taints) -> list[dict[str, t.Any]]:
-    """RFC 6902. A node without taints has no such member, which `test` sees as null; `add` replaces what is there."""
-    path = "/spec/taints"
-    return [
-        {"op": "test", "path": path, "value": list(before) or None},
-        {"op": "add", "path": path, "value": list(after)},
-    ]
+def _guarded(node: Node, after: taints.Taints, by_version: bool) -> tuple[str, t.Any]:
+    """(media type, patch). The one by version is the cheapest for the server, but any other change of the node defeats it.
+
+    So the other one follows (RFC 6902). A node without taints has no such member, which `test` sees as null; `add` replaces.
+    """
+    if by_version:
+        body = {"metadata": {"resourceVersion": node.version}, "spec": {"taints": list(after)}}
+        return "application/strategic-merge-patch+json", body
+    test = {"op": "test", "path": "/spec/taints", "value": list(node.taints) or None}
+    return "application/json-patch+json", [test, {"op": "add", "path": "/spec/taints", "value": list(after)}]
 
 
-def _taints(node: t.Mapping[str, t.Any]) -> taints.Taints:
-    return node["spec"].get("taints") or []
+def _node(item: t.Mapping[str, t.Any]) -> Node:
+    return Node(item["spec"].get("taints") or [], item["metadata"]["resourceVersion"])
 
 
-def _taints_of(nodes: t.Iterable[t.Mapping[str, t.Any]]) -> t.Iterator[tuple[str, taints.Taints]]:
-    return ((node["metadata"]["name"], _taints(node)) for node in nodes)
+def _nodes(items: t.Iterable[t.Mapping[str, t.Any]]) -> t.Iterator[tuple[str, Node]]:
+    return ((item["metadata"]["name"], _node(item)) for item in items)
 
 
 def _evictions(evictions: t.Sequence[t.Mapping[str, t.Any]]) -> str:

@@ -410,13 +410,13 @@ def test_a_conflict_that_fulfils_the_wish_is_no_change(api: KubeApi, nodes: t.An
     assert (result["changed"], result["unchanged"], result["nodes"]) == (False, [name], {})
 
 
-def test_other_changes_of_the_node_are_no_conflict(api: KubeApi, nodes: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_changes_of_the_node_cost_one_more_round(api: KubeApi, nodes: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (name,) = nodes()
     heartbeat = {"metadata": {"annotations": {"heart": "beat"}}}
     interrupted(monkeypatch, lambda: api.call("PATCH", f"/api/v1/nodes/{name}", heartbeat, MERGE_PATCH))
     size = api.audit_log.stat().st_size
     assert run(api, nodes=[name])["changed"]
-    assert [verb for verb, _url in audited(api, size)] == ["list", "patch"]
+    assert [verb for verb, _url in audited(api, size)] == ["list", "patch", "get", "patch"]
 
 
 @pytest.mark.parametrize("how", ["named", "selected"])
@@ -517,6 +517,47 @@ def test_a_node_that_the_server_refuses_holds_up_no_other(api: KubeApi, nodes: t
     finally:
         api.call("DELETE", f"{group}/validatingadmissionpolicybindings/frozen")
         wait_until(lambda: server_allows_update(api, first))
+
+
+def test_a_server_that_accepts_the_taints_but_stores_others(api: KubeApi, nodes: t.Any) -> None:
+    foreign = {"key": "foreign", "effect": "NoSchedule"}
+    first, second = nodes(2, with_taints=[foreign])
+    group = "/apis/admissionregistration.k8s.io/v1"
+    policy = {
+        "metadata": {"name": "stubborn"},
+        "spec": {
+            "reinvocationPolicy": "Never",
+            "matchConstraints": {
+                "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["nodes"]}]
+            },
+            "matchConditions": [{"name": "one", "expression": f"object.metadata.name == '{first}'"}],
+            "mutations": [
+                {
+                    "patchType": "JSONPatch",
+                    "jsonPatch": {
+                        "expression": "[JSONPatch{op: 'replace', path: '/spec/taints', value: [{'key': 'foreign', 'effect': "
+                        "'NoSchedule'}]}]"
+                    },
+                }
+            ],
+        },
+    }
+    api.call("POST", f"{group}/mutatingadmissionpolicies", policy)
+    binding = {"metadata": {"name": "stubborn"}, "spec": {"policyName": "stubborn"}}
+    api.call("POST", f"{group}/mutatingadmissionpolicybindings", binding)
+    try:
+        wait_until(lambda: not taints_change(api, first))
+        with pytest.raises(ApplyError, match=rf"taints of node {first} but stored others \(foreign:NoSchedule\): look for an"):
+            run(api, nodes=[first, second])
+        assert (get_taints(api, first), get_taints(api, second)) == ([foreign], [foreign, GPU])
+    finally:
+        api.call("DELETE", f"{group}/mutatingadmissionpolicybindings/stubborn")
+        wait_until(lambda: taints_change(api, first))
+
+
+def taints_change(api: KubeApi, name: str) -> bool:
+    answer = api.call("PATCH", f"/api/v1/nodes/{name}?dryRun=All", {"spec": {"taints": [GPU]}}, MERGE_PATCH)
+    return bool(answer["spec"].get("taints") == [GPU])
 
 
 def server_allows_update(api: KubeApi, name: str) -> bool:
