@@ -27,9 +27,8 @@ sys.path.insert(0, str(ROOT / "tools"))
 import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
-#: Gates of unfinished work: they run by name (`make test WHAT=molecule-cpu_pinning`), and a run of all gates says why not.
+#: Gates of unfinished work: they run by name (`make test WHAT=NAME`), and a run of all gates says why not.
 PENDING: dict[str, str] = {
-    "molecule-cpu_pinning": "issue 4 is open: every part passed by itself, the whole scenario not in one run yet",
     "molecule-a100_mig": "issue 5 is open: all but remove.yml passed on a live site, the whole not in one run yet",
     "molecule-nvidia_container_toolkit": "issue 5 is open: passes up to Docker's reload, the rest has not run yet",
 }
