@@ -45,7 +45,9 @@ options:
     type: str
     required: true
   labels:
-    description: Labels of the node at its registration.
+    description:
+      - Labels of the node at its registration. Those that a kubelet may not set (most with C(kubernetes.io) in their prefix,
+        such as C(node-role.kubernetes.io/worker)) are left out; somebody with more rights sets them later.
     type: dict
     default: {}
   provider_id:
@@ -88,6 +90,16 @@ KUBELET = "kubelet.config.k8s.io/v1beta1"
 KUBE_PROXY = "kubeproxy.config.k8s.io/v1alpha1"
 #: The token that `kubeadm init` insists on making is not used; it should not outlive the run.
 UNUSED_TTL = "5m0s"
+#: What a kubelet may set of the labels with these domains in their prefix (k8s.io/kubelet/pkg/apis/well_known_labels.go); it does
+#: not start with another one.
+RESERVED = ("kubernetes.io", "k8s.io")
+KUBELET_PREFIXES = ("kubelet.kubernetes.io", "node.kubernetes.io")
+KUBELET_LABELS = {
+    *(f"kubernetes.io/{name}" for name in ("hostname", "os", "arch")),
+    *(f"topology.kubernetes.io/{name}" for name in ("zone", "region")),
+    *(f"failure-domain.beta.kubernetes.io/{name}" for name in ("zone", "region")),
+    *(f"beta.kubernetes.io/{name}" for name in ("instance-type", "os", "arch")),
+}
 Document = dict[str, t.Any]
 
 
@@ -107,8 +119,9 @@ def kubeadm_documents(
 ) -> list[Document]:
     """InitConfiguration, ClusterConfiguration and component configurations, or JoinConfiguration."""
     flags = {"node-ip": address}
-    if labels:
-        flags["node-labels"] = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+    own = {key: value for key, value in (labels or {}).items() if kubelet_may_set(key)}
+    if own:
+        flags["node-labels"] = ",".join(f"{key}={value}" for key, value in sorted(own.items()))
     if provider_id:
         flags["provider-id"] = provider_id
     registration: Document = {"name": name}
@@ -138,6 +151,16 @@ def kubeadm_documents(
     if parts.get("kube_proxy"):
         documents.append(_document(KUBE_PROXY, "KubeProxyConfiguration", parts["kube_proxy"], {}))
     return documents
+
+
+def kubelet_may_set(label: str) -> bool:
+    """Whether a kubelet starts with this label in --node-labels."""
+    prefix = label.rpartition("/")[0]
+
+    def within(domains: t.Sequence[str]) -> bool:
+        return any(prefix == domain or prefix.endswith("." + domain) for domain in domains)
+
+    return not within(RESERVED) or label in KUBELET_LABELS or within(KUBELET_PREFIXES)
 
 
 def _document(api_version: str, kind: str, wished: Document | None, defaults: Document) -> Document:

@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.taints import key_problem, value_problem
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import rules
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import schema
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
+
 DOCUMENTATION = r"""
 name: kubeadm_problems
 short_description: Says what the role kubeadm cannot serve
@@ -44,6 +49,14 @@ options:
     description: Data to join with. C(endpoint), C(token), C(ca_cert_hashes) and C(certificate_key) are known.
     type: dict
     default: {}
+  labels:
+    description: Labels of the node.
+    type: dict
+    default: {}
+  kubelet:
+    description: A C(KubeletConfiguration). A kubelet itself ignores what it does not know.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -77,6 +90,8 @@ def kubeadm_problems(
     control_planes: t.Sequence[str],
     endpoint: str = "",
     join: t.Mapping[str, t.Any] | None = None,
+    labels: t.Mapping[str, t.Any] | None = None,
+    kubelet: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     """Sentences naming variable, value and remedy; never a token. Pure."""
     problems = []
@@ -101,7 +116,27 @@ def kubeadm_problems(
             "kubeadm_control_plane_endpoint is empty: several control planes need one "
             "address in front of them, which cannot be added later"
         )
-    return problems + _join_problems(join or {})
+    if matched and matched[1] in minors and kubelet:
+        problems += _kubelet_problems(kubelet, int(matched[1].partition(".")[2]))
+    return problems + _label_problems(labels or {}) + _join_problems(join or {})
+
+
+def _kubelet_problems(kubelet: t.Mapping[str, t.Any], minor: int) -> list[str]:
+    settings = {key: value for key, value in kubelet.items() if key not in ("apiVersion", "kind")}
+    where, known = "kubeadm_kubelet_configuration", schema(minor)
+    if unknown := list(known.problems(settings, path=where)):
+        return unknown
+    return [f"{where}.{problem}" for problem in rules.of_values(rules.Case(settings, known, Machine()))]
+
+
+def _label_problems(labels: t.Mapping[str, t.Any]) -> list[str]:
+    problems = []
+    for key, value in labels.items():
+        if problem := key_problem(str(key)):
+            problems.append(f"kubeadm_node_labels: {key!r} {problem}")
+        elif problem := value_problem(str(value)):
+            problems.append(f"kubeadm_node_labels.{key}: {str(value)!r} {problem}")
+    return problems
 
 
 def _join_problems(join: t.Mapping[str, t.Any]) -> list[str]:

@@ -114,12 +114,12 @@ class Host:
         self.root = Path(root)
         self._run = run
 
-    def command(self, *argv: str, timeout: float = 20) -> tuple[int, str, str]:
+    def command(self, *argv: str, stdin: str = "", timeout: float = 20) -> tuple[int, str, str]:
         """(exit status, stdout, stderr); 127 when there is no such program, 124 when it took longer than `timeout` s."""
         try:
             # run_command has no time limit
             # pylint: disable-next=ansible-bad-function
-            done = self._run(argv, capture_output=True, text=True, timeout=timeout, check=False)
+            done = self._run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
         except FileNotFoundError as error:
             return 127, "", str(error)
         except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -48,7 +49,23 @@ class KubeadmNode(Resource[Observed]):
     def plan(self, observed: Observed) -> Plan:
         if self.params["state"] == "absent":
             return planner.plan_absent(observed, self.params["name"])
-        return planner.plan(observed, self.wish)
+        plan = planner.plan(observed, self.wish)
+        if any(step.action.partition(" ")[0] in ("init", "resume", "join") for step in plan.steps):
+            self._refuse_unknown_fields()
+        return plan
+
+    def _refuse_unknown_fields(self) -> None:
+        """kubeadm only warns of them, and goes on without. Where it is not installed yet, this waits until it is."""
+        documents = "\n---\n".join(json.dumps(dict(document)) for document in self.params["config"])
+        kubeadm = str(self.host.bin / "kubeadm")
+        _status, _out, error = self.host.command(kubeadm, "config", "validate", "--config=/dev/stdin", stdin=documents)
+        # It complains about what is still missing, too; that comes before the step.
+        wrong = re.search(r"error unmarshaling.*?Kind:\"(\w+)\"\}: (.+)", error)
+        if wrong:
+            raise PlanError(
+                f"kubeadm does not understand the {wrong[1]} for {self.params['name']}: {wrong[2]}. Correct the variable that it "
+                "comes from; kubeadm was not run"
+            )
 
     def apply(self, step: Step) -> Undo | None:
         with self._lock(exclusive=True) as lock:

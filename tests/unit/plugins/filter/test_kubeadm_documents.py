@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.gpufleet.k8s.plugins.filter.kubeadm_documents import kubeadm_documents
 
 HOST = {"name": "head", "address": "10.1.2.3", "version": "1.36.3"}
@@ -85,3 +86,24 @@ def test_other_ways_to_join():
         {}, join=True, control_plane=True, endpoint="h:6443", **{**HOST, "address": "10.1.2.3,fd00::3"}
     )
     assert control_plane["controlPlane"] == {"localAPIEndpoint": {"advertiseAddress": "10.1.2.3"}}
+
+
+@pytest.mark.parametrize(
+    ("label", "may"),
+    [
+        ("rack", True),
+        ("example.com/rack", True),
+        ("notkubernetes.io/rack", True),
+        ("node.kubernetes.io/instance-type", True),
+        ("sub.node.kubernetes.io/x", True),
+        ("topology.kubernetes.io/zone", True),
+        ("kubernetes.io/hostname", True),
+        ("node-role.kubernetes.io/worker", False),
+        ("kubernetes.io/role", False),
+        ("topology.k8s.io/zone", False),
+    ],
+)
+def test_labels_that_a_kubelet_may_set(label, may):
+    (document,) = kubeadm_documents({}, join=True, labels={label: "x"}, endpoint="h:6443", ca_cert_hashes=["sha256:0"], **HOST)
+    flags = {flag["name"]: flag["value"] for flag in document["nodeRegistration"]["kubeletExtraArgs"]}
+    assert flags.get("node-labels") == (f"{label}=x" if may else None)

@@ -16,7 +16,14 @@ JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cer
 
 @pytest.mark.parametrize(
     "input_",
-    [{}, {"version": "v1.35.0"}, {"control_planes": [], "join": JOIN}, {"control_planes": ["a", "b"], "endpoint": "api:6443"}],
+    [
+        {},
+        {"version": "v1.35.0"},
+        {"control_planes": [], "join": JOIN},
+        {"control_planes": ["a", "b"], "endpoint": "api:6443"},
+        {"labels": {"node-role.kubernetes.io/worker": "", "rack": 7}},
+        {"kubelet": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "maxPods": 250}},
+    ],
 )
 def test_what_is_fine(input_):
     assert kubeadm_problems({}, **{**FINE, **input_}) == []
@@ -35,6 +42,11 @@ def test_what_is_fine(input_):
         ({}, {"join": {**JOIN, "hash": "x"}}, ["kubeadm_join has the unknown key(s) hash"]),
         ({}, {"join": {**JOIN, "ca_cert_hashes": ["a" * 64]}}, [f"kubeadm_join.ca_cert_hashes has {'a' * 64}"]),
         ({}, {"join": {**JOIN, "ca_cert_hashes": []}}, ["cannot tell a false control plane"]),
+        ({}, {"labels": {"bad label!": ""}}, ["kubeadm_node_labels: 'bad label!' must have a name"]),
+        ({}, {"labels": {"rack": "one two"}}, ["kubeadm_node_labels.rack: 'one two' must be"]),
+        ({}, {"kubelet": {"maxPod": 250}}, ["kubeadm_kubelet_configuration.maxPod", "maxPods"]),
+        ({}, {"kubelet": {"maxPods": "many"}}, ["kubeadm_kubelet_configuration.maxPods must be a whole number"]),
+        ({}, {"kubelet": {"cpuManagerPolicy": "static-ish"}}, ["kubeadm_kubelet_configuration.cpuManagerPolicy", "static-ish"]),
         ({}, {"join": {"token": JOIN["token"], "ca_cert_hashes": [PIN]}}, ["kubeadm_join has no endpoint"]),
     ],
 )

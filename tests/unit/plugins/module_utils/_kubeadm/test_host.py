@@ -13,6 +13,8 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
 
 UTC = datetime.timezone.utc
 KUBECONFIG = """apiVersion: v1
@@ -169,3 +171,22 @@ def test_a_kubelet_that_runs_with_an_older_unit(tmp_path, enabled, active, start
 
     service = Host("/bin", str(tmp_path), run).observe("n", leftovers=False).service
     assert (service.enabled, service.outdated) == (enabled == "enabled", outdated)
+
+
+def test_fields_that_kubeadm_does_not_know_are_refused_and_what_is_only_missing_is_not(host, tmp_path):
+    # What kubeadm 1.36.3 says
+    unknown = """error: error unmarshaling configuration schema.GroupVersionKind{Group:"kubeadm.k8s.io", Version:"v1beta4", \\
+Kind:"ClusterConfiguration"}: strict decoding error: unknown field "networkin"
+To see the stack trace of this error execute with --v=5 or higher""".replace("\\\n", "")
+    missing = "error: [discovery.bootstrapToken: Required value: APIServerEndpoint is not set]"
+    host.program("kubeadm", f"grep -q networkin && echo '{unknown}' >&2 || echo '{missing}' >&2; exit 1")
+
+    def planned(**fields):
+        config = [{"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "ClusterConfiguration", **fields}]
+        node = KubeadmNode({"name": "n", "state": "present", "config": config, "timeout": 1, "bin_dir": ""}, made)
+        return node.plan(made.observe("n", leftovers=False))
+
+    made = Host(str(tmp_path / "bin"), str(tmp_path))
+    assert planned().changed
+    with pytest.raises(PlanError, match=r'the ClusterConfiguration for n: strict .* unknown field "networkin"'):
+        planned(networkin={})
