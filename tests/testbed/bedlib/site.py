@@ -234,7 +234,8 @@ def _node(site: Site, image: str, key: Path, name: str, address: str) -> None:
         files = _files(site, key.with_suffix(".pub").read_bytes(), name)
         try:
             podman("cp", "-", f"{container}:/", data=files)
-        except BedError:  # seen once in some hundred starts on a loaded machine: its copying subprocess ends early ("broken pipe")
+        except BedError:
+            # Seen once in some hundred starts, on a loaded machine: podman's copying subprocess ends early ("broken pipe").
             podman("cp", "-", f"{container}:/", data=files)
     if state != "running":
         podman("start", container)
