@@ -229,8 +229,8 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
     units = _units(gpus, {gpu.index for gpu in differing}, options)
     told = [(describe(gpu), describe(_after(gpu, targets.get(gpu.index), gpu.index in waiting))) for gpu in gpus]
     facts = {
-        "before": [before for before, _ in told],
-        "after": [after for _, after in told],
+        "before": [pair[0] for pair in told],
+        "after": [pair[1] for pair in told],
         "operations": _count(steps, chosen),
         "reboot_required": bool(waiting),
         "evicted": list(leaving),
