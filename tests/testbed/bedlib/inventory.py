@@ -15,6 +15,7 @@ from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
 
 # Sites are 10.112.S.0/24. Not below: kube-proxy drops what goes to 10.96.0.0 - 10.111.255.255, kubeadm's Service addresses.
 PREFIX = "10.112"
+DISK_SIGNALS = ("nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree")
 _YAML_WORDS = ("y", "n", "yes", "no", "on", "off", "true", "false", "null")  # keys that YAML 1.1 reads as something else
 
 
@@ -76,7 +77,12 @@ def hosts(site: Site, folder: Path, key: Path) -> str:
 def group_vars(site: Site, registries: list[str], *, pinned: bool, cgroup_v2: bool, can_lower_oom_score: bool) -> str:
     """Where the site's artifacts are, and what only a node inside a container needs."""
     services = f"http://{site.services}"
-    kubelet: dict[str, t.Any] = {"failSwapOn": False}  # the host's swap shows in every node
+    kubelet: dict[str, t.Any] = {
+        "failSwapOn": False,  # the host's swap shows in every node
+        # So does the fill of the host's disk, which no pod of the site can free.
+        "evictionHard": {"memory.available": "100Mi", **dict.fromkeys(DISK_SIGNALS, "0%")},
+        "imageGCHighThresholdPercent": 100,
+    }
     ignored = ["FileContent--proc-sys-net-bridge-bridge-nf-call-iptables"]  # a node's network namespace may lack it
     if not cgroup_v2:
         kubelet["failCgroupV1"] = False

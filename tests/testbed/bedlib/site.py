@@ -51,7 +51,7 @@ def known() -> list[str]:
     """Sites with a folder, a container or a network: what `down --all` removes."""
     folders = [path.name for path in sites().iterdir() if path.is_dir()] if sites().exists() else []
     labelled = []
-    for kind in (["ps", "-a"], ["network", "ls"]):
+    for kind in (["ps", "-a"], ["network", "ls"]) if shutil.which("podman") else ():
         labels = podman(*kind, "--filter", f"label={LABEL}", "--format", "json")
         labelled += [entry.get("Labels", entry.get("labels", {}))[LABEL] for entry in json.loads(labels or "[]") or []]
     return sorted({*folders, *labelled})
@@ -100,6 +100,10 @@ def down(name: str) -> None:
     """Also after an interrupted `up`: goes by the names and labels of what is there, not by what was recorded."""
     with lock(f"site-{name}", keep=False):
         folder = sites() / name
+        if shutil.which("podman") is None:  # a fresh machine: a scenario's first step is to remove what an earlier run left
+            shutil.rmtree(folder, ignore_errors=True)
+            say(f"{name}: nothing to remove, podman is not installed")
+            return
         if folder.exists():
             for socket in (folder / "ssh").glob("*"):
                 run(["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "node"], check=False)

@@ -38,6 +38,17 @@ def test_no_free_network_says_what_to_do(taken: list[str]) -> None:
         site.free_network(taken)
 
 
+def test_on_a_machine_without_podman_there_is_nothing_to_remove(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A scenario's first step is `down`, also on a fresh machine."""
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    left = tmp_path / "sites" / "dev"
+    left.mkdir(parents=True)
+    assert site.known() == ["dev"]
+    site.down("dev")
+    assert not left.exists()
+
+
 def test_sites_are_outside_kubeadms_service_addresses() -> None:
     """kube-proxy drops what goes to an address of the Service range that is no Service: 10.96.0.0/12."""
     assert not 96 <= int(inventory.PREFIX.split(".")[1]) <= 111
@@ -60,8 +71,8 @@ def test_one_node_is_a_control_plane_without_workers() -> None:
 @pytest.mark.parametrize(
     ("able", "kubelet", "ignored", "containerd"),
     [
-        ({"cgroup_v2": True, "can_lower_oom_score": True}, {"failSwapOn": False}, 1, False),
-        ({"cgroup_v2": False, "can_lower_oom_score": False}, {"failSwapOn": False, "failCgroupV1": False}, 2, True),
+        ({"cgroup_v2": True, "can_lower_oom_score": True}, {}, 1, False),
+        ({"cgroup_v2": False, "can_lower_oom_score": False}, {"failCgroupV1": False}, 2, True),
     ],
 )
 def test_settings_follow_what_the_host_can_do(
@@ -70,7 +81,11 @@ def test_settings_follow_what_the_host_can_do(
     variables = yaml.safe_load(inventory.group_vars(SITE, ["registry.k8s.io"], pinned=False, **able))
     assert variables["gpufleet_mirror"] == "http://10.112.7.2:8080"
     assert variables["gpufleet_registry_mirrors"] == {"registry.k8s.io": ["http://10.112.7.2:5000"]}
-    assert variables["kubeadm_kubelet_configuration"] == kubelet
+    found = variables["kubeadm_kubelet_configuration"]
+    assert found.pop("failSwapOn") is False
+    assert found.pop("imageGCHighThresholdPercent") == 100
+    assert found.pop("evictionHard")["nodefs.available"] == "0%"
+    assert found == kubelet
     assert len(variables["kubeadm_ignore_preflight_errors"]) == ignored
     assert ("containerd_config" in variables) is containerd
 
