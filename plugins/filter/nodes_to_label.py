@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes whose labels are not as the inventory wishes."""
+"""The nodes whose labels are not as wished."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ version_added: 0.1.0
 author:
   - The gpufleet.k8s authors
 description:
-  - Compares the wished labels of hosts with those that M(gpufleet.k8s.kubeadm_node) found last.
+  - Collects from hosts which labels M(gpufleet.k8s.kubeadm_node) found missing or different at last.
 positional: _input
 options:
   _input:
     description:
-      - Variables of hosts. C(kubeadm_node_labels) over the labels in C(gpufleet_node) are the wish.
-      - C(kubeadm__joined), C(kubeadm__init) and C(kubeadm__found) are what was found, the latest first.
+      - Variables of hosts. C(kubeadm__joined), C(kubeadm__init) and C(kubeadm__found) are what was found, the latest first.
     type: list
     elements: dict
     required: true
@@ -41,15 +40,14 @@ _value:
 
 
 def nodes_to_label(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """Hosts that are no nodes, or without a wish, are left alone. Pure."""
+    """Hosts that are no nodes are left alone. Pure."""
     manifests = []
     for host in hosts:
-        wish = {**host.get("gpufleet_node", {}).get("labels", {}), **host.get("kubeadm_node_labels", {})}
-        found = (host.get(name, {}).get("node") for name in ("kubeadm__joined", "kubeadm__init", "kubeadm__found"))
-        node: t.Mapping[str, t.Any] = next((node for node in found if node), {})
-        if node and any(node["labels"].get(key) != str(value) for key, value in wish.items()):
-            labels = {key: str(value) for key, value in wish.items()}
-            manifests.append({"apiVersion": "v1", "kind": "Node", "metadata": {"name": node["name"], "labels": labels}})
+        results = (host.get(name, {}) for name in ("kubeadm__joined", "kubeadm__init", "kubeadm__found"))
+        last: t.Mapping[str, t.Any] = next((result for result in results if result.get("node")), {})
+        if last.get("relabel"):
+            metadata = {"name": last["node"]["name"], "labels": last["relabel"]}
+            manifests.append({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
     return manifests
 
 

@@ -45,6 +45,12 @@ options:
   certificate_key:
     description: Key of the uploaded control plane certificates, put into the C(JoinConfiguration) of a control plane.
     type: str
+  labels:
+    description:
+      - Labels that the Node should have. They are compared only, see RV(relabel), since a kubelet may not set all labels of its
+        own Node.
+    type: dict
+    default: {}
   bin_dir:
     description: Where C(kubeadm), C(kubelet) and C(kubectl) are.
     type: path
@@ -116,6 +122,10 @@ control_plane:
   returned: always
 node:
   description: Name, labels, pod CIDRs, provider ID and readiness of the Node; empty if there is none.
+  type: dict
+  returned: always
+relabel:
+  description: All of O(labels), if there is a Node and it lacks one of them or has it with another value; otherwise empty.
   type: dict
   returned: always
 cluster_configuration:

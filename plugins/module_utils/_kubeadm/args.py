@@ -13,6 +13,7 @@ SPEC: dict[str, t.Any] = {
         "name": {"type": "str", "required": True},
         "config": {"type": "list", "elements": "dict"},
         "token": {"type": "str", "no_log": True},
+        "labels": {"type": "dict", "default": {}},
         "certificate_key": {"type": "str", "no_log": True},
         "bin_dir": {"type": "path", "default": "/usr/local/bin"},
         "timeout": {"type": "int", "default": 300},

@@ -32,7 +32,7 @@ class KubeadmNode(Resource[Observed]):
     def __init__(self, params: t.Mapping[str, t.Any], host: Host | None = None) -> None:
         self.params = params
         self.host = host or Host(params["bin_dir"])
-        self.wish = planner.Wish(params["name"], _by_kind(params.get("config") or []))
+        self.wish = planner.Wish(params["name"], _by_kind(params.get("config") or []), params.get("labels") or {})
         self.deadline = time.monotonic() + params["timeout"]
         self.stubborn = False  # whether an API that is silent for now may still come up
 

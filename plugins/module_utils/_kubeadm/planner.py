@@ -12,7 +12,7 @@ lost, and a host that belongs to something else is refused.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._plan import HIDDEN, Difference, Plan, PlanError, Step
 from .host import ADDONS, CLUSTER_OBJECTS, Kubeconfig, Observed
@@ -24,6 +24,7 @@ class Wish:
 
     name: str
     config: t.Mapping[str, t.Mapping[str, t.Any]]
+    labels: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def joins(self) -> bool:
@@ -57,13 +58,14 @@ class Wish:
 def plan(observed: Observed, wish: Wish) -> Plan:
     """What to do on this host. Raises PlanError where doing it could destroy something, or would not help."""
     steps, before = _present(observed, wish)
+    known = facts(observed, wish.labels)
     if not steps:
-        return Plan(facts=facts(observed))
+        return Plan(facts=known)
     what = "joined" if wish.joins else "initialised"
     return Plan(
         (Difference(f"kubeadm: {wish.name}", {"state": before}, {"state": what, "config": shown(wish.config)}),),
         tuple(Step(action, subject) for action, subject in steps),
-        facts=facts(observed),
+        facts=known,
     )
 
 
@@ -79,9 +81,11 @@ def plan_absent(observed: Observed, name: str) -> Plan:
     return Plan((Difference(f"kubeadm: {name}", here, None),), tuple(steps), facts=facts(observed))
 
 
-def facts(observed: Observed) -> dict[str, t.Any]:
-    """What the rest of a site run needs to know about this host."""
+def facts(observed: Observed, labels: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
+    """What the rest of a site run needs to know about this host. `labels`: the wished ones."""
     config, node = observed.kubeconfig, observed.api.node or {}
+    wished = {key: str(value) for key, value in (labels or {}).items()}
+    relabel = node and not wished.items() <= node.get("metadata", {}).get("labels", {}).items()
     return {
         "version": observed.version,
         "service": {"enabled": observed.service.enabled, "outdated": observed.service.outdated},
@@ -100,6 +104,7 @@ def facts(observed: Observed) -> dict[str, t.Any]:
         }
         if node
         else {},
+        "relabel": wished if relabel else {},
         "cluster_configuration": observed.api.cluster_configuration,
         "certificates": dict(observed.certificates),
     }

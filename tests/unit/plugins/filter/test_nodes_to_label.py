@@ -8,25 +8,21 @@ from __future__ import annotations
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.filter.nodes_to_label import nodes_to_label
 
-WISH = {"gpufleet_node": {"labels": {"zone": "a"}}}
 
-
-def found(**labels):
-    return {"node": {"name": "n", "labels": labels}}
+def found(**relabel):
+    return {"node": {"name": "n"}, "relabel": relabel}
 
 
 @pytest.mark.parametrize(
     ("host", "labels"),
     [
-        ({**WISH, "kubeadm__found": found(zone="a", other="x")}, None),
-        ({**WISH, "kubeadm__found": found(zone="b")}, {"zone": "a"}),
-        ({**WISH, "kubeadm__found": found()}, {"zone": "a"}),
-        ({**WISH, "kubeadm__found": found(), "kubeadm__joined": found(zone="a")}, None),  # registered with it in this run
-        ({**WISH, "kubeadm__found": found(zone="a"), "kubeadm__joined": {"skipped": True}}, None),
-        ({**WISH, "kubeadm_node_labels": {"size": 8}, "kubeadm__found": found(zone="a")}, {"zone": "a", "size": "8"}),
-        ({**WISH, "kubeadm__found": {"node": {}}}, None),  # not joined
-        (WISH, None),
-        ({"kubeadm__found": found(zone="a")}, None),
+        ({"kubeadm__found": found()}, None),
+        ({"kubeadm__found": found(zone="a")}, {"zone": "a"}),
+        ({"kubeadm__found": found(zone="a"), "kubeadm__joined": found()}, None),  # registered with it in this run
+        ({"kubeadm__found": {"node": {}}, "kubeadm__joined": found(zone="a")}, {"zone": "a"}),  # the kubelet may not set it
+        ({"kubeadm__found": found(zone="a"), "kubeadm__joined": {"skipped": True}}, {"zone": "a"}),
+        ({"kubeadm__found": {"node": {}, "relabel": {}}}, None),  # not joined
+        ({}, None),
     ],
 )
 def test_what_is_relabelled(host, labels):

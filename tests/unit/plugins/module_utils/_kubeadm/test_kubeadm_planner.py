@@ -171,3 +171,19 @@ def test_absent():
     assert not plan_absent(observed(), "n").changed
     steps = [str(step) for step in plan_absent(observed(WORKER_FILES, leftovers=("link cni0", "iptables rules")), "n").steps]
     assert steps == ["reset n", "remove link cni0", "remove iptables rules", "sweep what running pods leave"]
+
+
+@pytest.mark.parametrize(
+    ("found", "wished", "expected"),
+    [
+        ({"zone": "a", "other": "x"}, {"zone": "a"}, {}),
+        ({"zone": "b"}, {"zone": "a"}, {"zone": "a"}),
+        ({"zone": "a"}, {"zone": "a", "size": 8}, {"zone": "a", "size": "8"}),  # all, so that server-side apply drops none
+        ({"size": "8"}, {"size": 8}, {}),
+        ({}, {}, {}),
+        (None, {"zone": "a"}, {}),  # not registered
+    ],
+)
+def test_labels_are_compared_with_those_of_the_node(found, wished, expected):
+    node = None if found is None else {**NODE, "metadata": {"name": "n", "labels": found}}
+    assert plan(worker(api=Api(node=node)), Wish("n", JOIN, wished)).facts["relabel"] == expected
