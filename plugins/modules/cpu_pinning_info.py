@@ -14,7 +14,7 @@ description:
   - Asks the kubelet which CPUs it gave to which container (its pod resources socket, else its state file), and the kernel where
     the processes of all containers may run.
   - Reports as problems two containers with the same CPU, a process that may leave its container's CPUs, a process of the shared
-    pool that may run on somebody's own CPU, and CPUs on another NUMA node than the container's GPU.
+    pool that may run on somebody's own CPU, and what breaks the promise of O(topology_policy).
   - Warns when the static CPU policy and NVIDIA's device plugin run in a combination in which containers lose their GPU.
   - Needs no access to the API server. Runs on the node, as root.
 options:
@@ -27,6 +27,13 @@ options:
     type: list
     elements: str
     default: []
+  topology_policy:
+    description:
+      - The kubelet's C(topologyManagerPolicy). With V(single-numa-node) it is a problem if CPUs of a container belong to several
+        NUMA nodes. With that and with V(restricted) it is one if its GPU is on another NUMA node; otherwise that is a warning.
+    type: str
+    choices: [none, best-effort, restricted, single-numa-node]
+    default: none
   timeout:
     description:
       - Seconds to wait until there are no problems. The kubelet moves containers of the shared pool off a CPU that it has given

@@ -126,7 +126,9 @@ options:
       - Defaults to 120, with O(provider=openshift) to 900 for each machine of O(pool).
     type: int
   rollback:
-    description: Whether a change that does not work is undone. Without it the node stays cordoned, for you to look at.
+    description:
+      - Whether a change that does not work is undone. Without it the new files stay, a kubelet that did not come up is stopped, and
+        the node stays cordoned, for you to look at.
     type: bool
     default: true
 requirements:

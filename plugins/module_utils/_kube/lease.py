@@ -24,11 +24,12 @@ FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 @contextmanager
 def held(
     client: KubeClient, namespace: str, name: str, *, holder: str, timeout: float, duration: int = DURATION
-) -> t.Iterator[None]:
+) -> t.Iterator[t.Callable[[], None]]:
     """Runs the body while `holder` has the lock. Waits up to `timeout` seconds for another holder to finish or expire.
 
-    The same holder gets it again at once: a run that was killed does not make its successor wait. Whether the body is
-    still alone is not checked after a break of the connection that is longer than the lease. Raises ApplyError, KubeError.
+    The same holder gets it again at once: a run that was killed does not make its successor wait. The body gets a function
+    that raises ApplyError when the lock was lost: after a break of the connection that is longer than the lease, another run
+    may have it. Raises ApplyError, KubeError.
     """
     lock = _Lock(client, namespace, name, holder, duration)
     lock.acquire(time.monotonic() + timeout, timeout)
@@ -36,7 +37,7 @@ def held(
     renewing = threading.Thread(target=lock.renew, args=(stop,), daemon=True)
     renewing.start()
     try:
-        yield
+        yield lock.check
     finally:
         stop.set()
         renewing.join()
@@ -56,6 +57,14 @@ class _Lock:
         self.namespace, self.name = namespace, name
         self.holder = holder
         self.duration = duration
+        self.lost = threading.Event()
+
+    def check(self) -> None:
+        if self.lost.is_set():
+            raise ApplyError(
+                f"{self.holder} has lost the lock (Lease {self.namespace}/{self.name}) to another run, after the API server gave "
+                f"no answer for more than {self.duration} s"
+            )
 
     def acquire(self, deadline: float, timeout: float) -> None:
         # Other machines' clocks may differ: a lease is expired when it has not changed for its duration by this clock.
@@ -88,7 +97,8 @@ class _Lock:
             try:
                 lease = self._read()
                 if lease is None or lease["spec"].get("holderIdentity") != self.holder:
-                    return  # somebody took it after a long break; writing again would make two holders
+                    self.lost.set()  # somebody took it after a long break; writing again would make two holders
+                    return
                 self._write("PUT", lease["metadata"]["resourceVersion"])
             except KubeError:
                 continue  # the API server may be restarting with this very kubelet

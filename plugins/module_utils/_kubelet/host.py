@@ -25,7 +25,7 @@ from .._kube.client import KubeError
 from .._plan import ApplyError, GpufleetError, PlanError
 from . import files, merge, topology
 from .api import Identity, NodeClient, configz, identity
-from .planner import ANNOTATION, Kubelet, Node
+from .planner import ANNOTATION, Kubelet, Node, healthz
 from .schema import schema
 
 SETTLE = 20.0  # seconds that a kubelet which has just started gets to answer or to exit
@@ -99,8 +99,9 @@ class Host:
         planned = self.unit_flags(unit)
         root_dir = given.get("root-dir", "/var/lib/kubelet")
         base_path = given.get("config", "")
-        config_dir = given.get("config-dir", "") if self.layout.flags else self.layout.config_dir
-        new_config_dir = dict(merge.parse_flags(planned, ())).get("config-dir") or self.layout.config_dir
+        config_dir = _folder(given.get("config-dir")) if self.layout.flags else self.layout.config_dir
+        next_config_dir = _folder(dict(merge.parse_flags(planned, ())).get("config-dir"))
+        new_config_dir = next_config_dir or self.layout.config_dir
         texts, drop_ins = self._drop_ins(config_dir or new_config_dir)
         version = self.version(unit)
         observed = Kubelet(
@@ -116,6 +117,8 @@ class Host:
             cpu_state=self._json(Path(root_dir, "cpu_manager_state")),
             memory_state=self._json(Path(root_dir, "memory_manager_state")),
             root_dir=root_dir,
+            needs_config_dir=self.layout.flags and not next_config_dir,
+            own_config_dir=self._unit_file().exists(),
             machine=topology.read(),
             left=self._json(self.aside) or {},
         )
@@ -185,7 +188,7 @@ class Host:
             unit = self.unit()
             if not unit.loaded:
                 raise PlanError(f"this host has no unit {unit.name}: there is no kubelet whose configuration could be changed")
-            if not unit.running or self.healthy(self._effective_port(unit)) or time.monotonic() > deadline:
+            if not unit.running or self.healthy(self._healthz(unit)) or time.monotonic() > deadline:
                 return unit
             time.sleep(0.2)
 
@@ -244,8 +247,12 @@ class Host:
             raise PlanError(f"{program} --version said {text.strip()!r}, which names no release of Kubernetes")
         return match.group(1)
 
-    def healthy(self, port: int) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    def healthy(self, healthz: tuple[str, int]) -> bool:
+        """Port 0 is a kubelet that serves no healthz: what its Node and configz say has to do."""
+        address, port = healthz
+        if port == 0:
+            return True
+        connection = http.client.HTTPConnection(address, port, timeout=2)
         try:
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
@@ -300,7 +307,6 @@ class Host:
         Path(folder).mkdir(parents=True, exist_ok=True)
         if "config-dir" in dict(merge.parse_flags(self.unit_flags(unit), ())):
             return None
-        path = f"/etc/systemd/system/{unit.name}.service.d/90-gpufleet-config-dir.conf"
         argv = " ".join(unit.argv)
         if any(CONFIG_ARGS in word for word in unit.argv) and CONFIG_ARGS in unit.environment:
             lines = [f'Environment="{CONFIG_ARGS}={unit.environment[CONFIG_ARGS]} --config-dir={folder}"']
@@ -308,29 +314,39 @@ class Host:
             lines = ["ExecStart=", f"ExecStart={argv.replace('%', '%%')} --config-dir={folder}"]
         if minor < 30:
             lines.append(f"Environment={ALPHA_VARIABLE}=1")
-        self.put(path, "# Managed by gpufleet.k8s (kubelet_config)\n[Service]\n" + "\n".join(lines) + "\n")
-        self.command("systemctl", "daemon-reload")
+        return self.put_unit_file("# Managed by gpufleet.k8s (kubelet_config)\n[Service]\n" + "\n".join(lines) + "\n")
 
-        def undo() -> None:
-            self.put(path, None)
+    def _unit_file(self) -> Path:
+        """The systemd drop-in that adds --config-dir, where that was missing."""
+        return Path(f"/etc/systemd/system/{self.layout.unit}.service.d/90-gpufleet-config-dir.conf")
+
+    def put_unit_file(self, text: str | None) -> t.Callable[[], None]:
+        """Writes or removes it. Returns how to undo that."""
+        path = self._unit_file()
+        before = path.read_text(encoding="utf-8") if path.exists() else None
+
+        def put(content: str | None) -> None:
+            self.put(str(path), content)
             self.command("systemctl", "daemon-reload")
 
-        return undo
+        put(text)
+        return lambda: put(before)
 
     def stop(self) -> None:
         self.command("systemctl", "stop", self.layout.unit)
 
-    def start(self, port: int, deadline: float) -> float:
+    def start(self, healthz: tuple[str, int], deadline: float) -> float:
         """Starts the kubelet and waits until it is healthy. Returns when that began. Raises ApplyError."""
         self.command("systemctl", "reset-failed", self.layout.unit, check=False)
         since = time.time()
         self.command("systemctl", "start", self.layout.unit)
         while True:
             self.alive(since)
-            if self.healthy(port):
+            if self.healthy(healthz):
                 return since
             if time.monotonic() > deadline:
-                raise ApplyError(f"the kubelet does not answer http://127.0.0.1:{port}/healthz", kubelet_log=self.log(since))
+                url = f"http://{healthz[0]}:{healthz[1]}/healthz"
+                raise ApplyError(f"the kubelet does not answer {url}", kubelet_log=self.log(since))
             time.sleep(0.1)
 
     def alive(self, since: float) -> None:
@@ -368,14 +384,15 @@ class Host:
         contents = [content for _path, content in observed.drop_ins]
         return merge.effective(schema(observed.minor), observed.base, contents, observed.flags)
 
-    def _effective_port(self, unit: Unit) -> int:
-        """The port of healthz, from the files alone: needed before anything else is known."""
+    def _healthz(self, unit: Unit) -> tuple[str, int]:
+        """Where healthz is, from flags and files alone: needed before anything else is known."""
         given = dict(merge.parse_flags(self.flags(unit), ()))
         config = self._configuration(Path(given["config"])) if given.get("config") else {}
         folder = given.get("config-dir") or ("" if self.layout.flags else self.layout.config_dir)
         for _path, content in self._drop_ins(folder)[1] if folder else ():
             config = merge.merge_patch(config, content)
-        return int(given.get("healthz-port") or config.get("healthzPort") or 10248)
+        flags = {"healthzPort": given.get("healthz-port"), "healthzBindAddress": given.get("healthz-bind-address")}
+        return healthz({**config, **{key: value for key, value in flags.items() if value is not None}})
 
     def _configuration(self, path: Path) -> dict[str, t.Any]:
         try:
@@ -408,6 +425,10 @@ class Host:
         except ValueError:
             return {}  # cut off: a kubelet refuses such a state file as one of another policy
         return found if isinstance(found, dict) else {}
+
+
+def _folder(flag: str | None) -> str:
+    return os.path.normpath(flag) if flag else ""
 
 
 def _temporary(path: str) -> Path:

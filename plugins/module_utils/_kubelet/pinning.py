@@ -25,11 +25,19 @@ from .quantity import cpu_list, cpus
 
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 GPU_PLUGIN = "nvidia-device-plugin"
+#: Its settings by flag; those that a flag gives win over the environment.
+GPU_PLUGIN_FLAGS = {
+    "pass-device-specs": "PASS_DEVICE_SPECS",
+    "device-list-strategy": "DEVICE_LIST_STRATEGY",
+    "config-file": "CONFIG_FILE",
+}
+TOPOLOGY_POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
 
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
         "root_dir": {"type": "path", "default": "/var/lib/kubelet"},
         "pods": {"type": "list", "elements": "str", "default": []},
+        "topology_policy": {"type": "str", "choices": list(TOPOLOGY_POLICIES), "default": "none"},
         "timeout": {"type": "int", "default": 0},
     },
 }
@@ -46,7 +54,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Observed:
-    """`source`: podresources or state_file. `policy` is the CPU manager's. `gpu_plugins`: environment of each device plugin."""
+    """`source`: podresources or state_file. `policy` is the CPU manager's. `gpu_plugins`: settings of each device plugin."""
 
     source: str
     policy: str
@@ -58,11 +66,16 @@ class Observed:
     warnings: tuple[str, ...] = field(default_factory=tuple)
 
 
-def assess(observed: Observed, expected: t.Sequence[str] = ()) -> dict[str, t.Any]:
-    """The module's result. `expected` are `namespace/pod` that must have exclusive CPUs. Pure."""
+def assess(observed: Observed, expected: t.Sequence[str] = (), topology_policy: str = "none") -> dict[str, t.Any]:
+    """The module's result. `expected` are `namespace/pod` that must have exclusive CPUs. Pure.
+
+    `topology_policy` is the kubelet's topologyManagerPolicy: only `restricted` and `single-numa-node` promise that CPUs are near
+    the GPU, and only the latter that they are of one NUMA node (KEP-693).
+    """
     machine = observed.machine
     pinned = [one for one in observed.containers if one.cpus]
     problems = []
+    warnings = []
     exclusive = []
     for one in pinned:
         numa = machine.numa_of(one.cpus)
@@ -83,8 +96,11 @@ def assess(observed: Observed, expected: t.Sequence[str] = ()) -> dict[str, t.An
         name = "/".join(owner)
         if one.cpus - machine.cpus:
             problems.append(f"{name} was given CPU {cpu_list(one.cpus - machine.cpus)}, which is not online")
+        if len(numa) > 1 and topology_policy == "single-numa-node":
+            problems.append(f"{name} has CPUs of NUMA nodes {_list(numa)}, though the policy is single-numa-node")
         if gpu_numa and not set(numa) <= set(gpu_numa):
-            problems.append(f"{name} has CPUs of NUMA node {_list(numa)}, but its GPU is on NUMA node {_list(gpu_numa)}")
+            far = f"{name} has CPUs of NUMA node {_list(numa)}, but its GPU is on NUMA node {_list(gpu_numa)}"
+            (problems if topology_policy in ("restricted", "single-numa-node") else warnings).append(far)
         problems += [
             f"process {process.pid} of {name} may run on CPU {cpu_list(process.cpus)}, not only on its own {cpu_list(one.cpus)}"
             for process in mine
@@ -109,7 +125,7 @@ def assess(observed: Observed, expected: t.Sequence[str] = ()) -> dict[str, t.An
         "shared_cpus": cpu_list(observed.default),
         "online_cpus": cpu_list(machine.cpus),
         "numa_nodes": {str(node): cpu_list(its) for node, its in sorted(machine.numa.items())},
-        "warnings": [*observed.warnings, *_gpu_warnings(observed)],
+        "warnings": [*observed.warnings, *warnings, *_gpu_warnings(observed)],
     }
 
 
@@ -128,9 +144,10 @@ def _gpu_warnings(observed: Observed) -> t.Iterator[str]:
     """The static policy rewrites containers' cgroups; a GPU that was handed over by hooks alone is lost then."""
     if observed.policy != "static":
         return
-    for environment in observed.gpu_plugins:
-        specs = environment.get("PASS_DEVICE_SPECS", "").lower() in ("true", "1")
-        if not specs and "cdi" not in environment.get("DEVICE_LIST_STRATEGY", ""):
+    for settings in observed.gpu_plugins:
+        specs = settings.get("PASS_DEVICE_SPECS", "").lower() in ("true", "1")
+        # What its file says is not seen from here.
+        if not specs and "cdi" not in settings.get("DEVICE_LIST_STRATEGY", "") and not settings.get("CONFIG_FILE"):
             yield (
                 "the NVIDIA device plugin runs without compatWithCPUManager (PASS_DEVICE_SPECS) and without CDI: with the static "
                 "CPU policy containers lose their GPU when their cgroup is updated (Failed to initialize NVML: Unknown Error); "
@@ -156,7 +173,7 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
         warnings.append(f"the kubelet's pod resources socket was of no use ({error}); its state file was read instead")
         given = _from_state(state, base)
         source = "state_file"
-    environments = []
+    gpu_plugins = []
     processes = []
     for folder in (base / "proc").glob("[0-9]*"):
         try:
@@ -165,9 +182,9 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
             if owner is None:
                 continue
             allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", (folder / "status").read_text(encoding="utf-8"), re.MULTILINE)
-            command = (folder / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-            if Path(command).name == GPU_PLUGIN:
-                environments.append(_environment(folder / "environ"))
+            argv = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            if Path(argv[0]).name == GPU_PLUGIN:
+                gpu_plugins.append({**_environment(folder / "environ"), **_flags(argv[1:])})
         except OSError:
             continue  # it ended meanwhile
         if allowed:
@@ -179,7 +196,7 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
         tuple(given),
         tuple(processes),
         topology.read(root),
-        tuple(environments),
+        tuple(gpu_plugins),
         tuple(warnings),
     )
 
@@ -220,6 +237,16 @@ def _environment(path: Path) -> dict[str, str]:
     return {key: value for key, _equals, value in pairs}
 
 
+def _flags(arguments: t.Sequence[str]) -> dict[str, str]:
+    """`--name=value`, or `--name value`, which for the boolean one is `--name` alone."""
+    found = {}
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        name, equals, value = word.lstrip("-").partition("=")
+        if word.startswith("-") and name in GPU_PLUGIN_FLAGS:
+            found[GPU_PLUGIN_FLAGS[name]] = value if equals else "true" if name == "pass-device-specs" else following
+    return found
+
+
 def _list(nodes: t.Iterable[int]) -> str:
     return ", ".join(map(str, nodes))
 
@@ -228,7 +255,7 @@ def entry(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
     """The module's Entry."""
     deadline = time.monotonic() + params["timeout"]
     while True:
-        result = assess(observe(params["root_dir"]), params["pods"])
+        result = assess(observe(params["root_dir"]), params["pods"], params["topology_policy"])
         if result["ok"] or time.monotonic() > deadline:
             return result
         time.sleep(1)

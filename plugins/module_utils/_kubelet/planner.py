@@ -60,7 +60,8 @@ class Kubelet:
     """A kubelet as it was observed.
 
     `flags` are those of the running process, or of its unit when it does not run. `config_dir` is empty when the kubelet
-    has none; `new_config_dir` is the one that it would get. `drop_ins` are in the order of reading. `configz` is None when
+    has none; `new_config_dir` is the one that it would get. `needs_config_dir`: its unit does not give it one yet;
+    `own_config_dir`: this module made it do so. `drop_ins` are in the order of reading. `configz` is None when
     it could not be read (`configz_error` says why). `left` are the files that an unfinished run set aside.
     """
 
@@ -78,6 +79,8 @@ class Kubelet:
     cpu_state: t.Mapping[str, t.Any] | None = None
     memory_state: t.Mapping[str, t.Any] | None = None
     root_dir: str = "/var/lib/kubelet"
+    needs_config_dir: bool = False
+    own_config_dir: bool = False
     machine: Machine = field(default_factory=Machine)
     node: Node = field(default_factory=Node)
     left: t.Mapping[str, str | None] = field(default_factory=dict)
@@ -99,6 +102,12 @@ class Wish:
     @property
     def file(self) -> str:
         return f"{self.priority:02d}-{self.name}.conf"
+
+
+def healthz(config: t.Mapping[str, t.Any]) -> tuple[str, int]:
+    """Address and port at which a kubelet with this configuration answers; port 0 where it does not."""
+    address, port = str(config.get("healthzBindAddress") or "127.0.0.1"), config.get("healthzPort")
+    return "127.0.0.1" if address in ("0.0.0.0", "::") else address, 10248 if port is None else int(port)  # noqa: S104
 
 
 def text_of(wish: Wish) -> str:
@@ -172,8 +181,10 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
         key for key in DRAINED_FOR if list(known.differences({key: case.config.get(key)}, {key: current.get(key)}, subset=False))
     )
     needs_drain = work.restart and (wish.drain == "always" or (wish.drain == "auto" and bool(touched or states)))
-    drain = needs_drain and kubelet.active and kubelet.node.mark != "drained"
-    if needs_drain and not kubelet.active and kubelet.node.mark != "drained":
+    # Somebody may have uncordoned a node that a killed run had drained; it has pods again.
+    drained = kubelet.node.mark == "drained" and kubelet.node.unschedulable
+    drain = needs_drain and kubelet.active and not drained
+    if needs_drain and not kubelet.active and not drained:
         warnings.append(
             "the kubelet does not run, so its pods cannot be evicted; it is started with the new configuration as it is"
         )
@@ -185,26 +196,29 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
     # A cordon is taken over when a run that was killed left it, and left alone when it is somebody else's.
     ours = bool(kubelet.node.mark)
     cordon = (drain and not kubelet.node.unschedulable) or (ours and work.restart)
-    steps = [Step("cordon", "node", {"mark": kubelet.node.mark or "cordoned"})] if cordon else []
+    steps = [Step("cordon", "node", {"mark": "drained" if drained else "cordoned"})] if cordon else []
     if drain:
         steps.append(Step("drain", "node", {"mark": cordon}))
     if work.restart:
         steps.append(Step("stop", "kubelet", {"paths": [*work.wanted, *(f"{kubelet.root_dir}/{name}" for name in STATES)]}))
-        if not kubelet.config_dir and wish.settings is not None:
+        if kubelet.needs_config_dir and wish.settings is not None:
             steps.append(Step("add --config-dir to", "kubelet", {"folder": kubelet.new_config_dir}))
     for path, text in sorted(work.files.items()):
         steps.append(Step("remove" if text is None else "write", path, {"text": text}))
     steps += [Step("remove", f"{kubelet.root_dir}/{name}", {"text": None}) for name in states]
+    useless = kubelet.own_config_dir and wish.settings is None and kubelet.texts.keys() <= work.files.keys()
+    if useless:
+        steps.append(Step("take --config-dir from", "kubelet"))
     if work.restart:
-        port = int(case.config.get("healthzPort") or 0)
         policy = case.text("cpuManagerPolicy") or "none"
-        steps.append(Step("start", "kubelet", {"expected": work.expected, "policy": policy, "port": port}))
+        steps.append(Step("start", "kubelet", {"expected": work.expected, "policy": policy, "healthz": healthz(case.config)}))
     if cordon or ours:
         steps.append(Step("uncordon", "node"))
     if kubelet.left and not work.restart:
         steps.append(Step("forget", "what an unfinished run had set aside"))
 
-    differences = [Difference(path, kubelet.texts.get(path), text) for path, text in sorted(work.files.items())]
+    differences = [Difference("--config-dir of the kubelet's unit", kubelet.new_config_dir, None)] if useless else []
+    differences += [Difference(path, kubelet.texts.get(path), text) for path, text in sorted(work.files.items())]
     if work.different:
         found = _projected(work.expected, current)
         differences.append(Difference("effective configuration", found, work.expected))

@@ -5,8 +5,8 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-The steps run in the planner's order and are undone in the opposite one, so what "stop" undoes (start the kubelet and wait
-until its Node is Ready) happens after all files are back.
+The steps run in the planner's order and are undone in the opposite one: what undoes "start" stops the new kubelet first, and
+what undoes "stop" (start the kubelet and wait until its Node is Ready) happens after all files are back.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class KubeletConfig(Resource[Kubelet]):
         self.evicted: list[str] = []
         self.seconds: dict[str, float] = {}
         self.limit: int = params["verify_timeout"] or READY
+        self.check_lock: t.Callable[[], None] = lambda: None  # raises ApplyError when another run has the cluster's lock
 
     def observe(self) -> Kubelet:
         self.found = self.host.observe()
@@ -58,6 +59,7 @@ class KubeletConfig(Resource[Kubelet]):
 
     def apply(self, step: Step) -> Undo | None:
         begin = time.monotonic()
+        self.check_lock()
         try:
             undo = self._apply(step)
         except KubeError as error:
@@ -86,11 +88,11 @@ class KubeletConfig(Resource[Kubelet]):
         if step.action == "drain":
             self._drain(step.args["mark"])
         elif step.action == "stop":
-            self._set_aside(step.args["paths"])
-            self.host.stop()
-            return self._back
+            return self._stop(step.args["paths"])
         elif step.action == "add --config-dir to":
             return self.host.add_config_dir(step.args["folder"], self.found.minor)
+        elif step.action == "take --config-dir from":
+            return self.host.put_unit_file(None)
         elif step.action in ("write", "remove"):
             text = self._aside().get(step.subject, self.found.texts.get(step.subject))
             self.host.put(step.subject, step.args["text"])
@@ -98,6 +100,7 @@ class KubeletConfig(Resource[Kubelet]):
         elif step.action == "start":
             self._start(step)
             self.host.forget()
+            return self.host.stop
         elif step.action == "uncordon":
             self._mark(schedulable=True, mark=None)
         else:
@@ -113,6 +116,15 @@ class KubeletConfig(Resource[Kubelet]):
         if mark:
             self._mark(schedulable=False, mark="drained")
 
+    def _stop(self, paths: t.Sequence[str]) -> Undo:
+        self.host.stop()
+        try:  # now that nobody writes the state files any more
+            self._set_aside(paths)
+        except BaseException:
+            self._back()
+            raise
+        return self._back
+
     def _set_aside(self, paths: t.Sequence[str]) -> None:
         """Keeps what is about to change, for this run's undo and a next one's. What an unfinished run kept is older and stays."""
         if not self.host.aside.exists():
@@ -125,7 +137,7 @@ class KubeletConfig(Resource[Kubelet]):
         """Raises ApplyError, with the kubelet stopped again, unless it runs as wished."""
         deadline = time.monotonic() + self.limit
         try:
-            since = self.host.start(step.args["port"], deadline)
+            since = self.host.start(step.args["healthz"], deadline)
             self._wait_ready(since, deadline)
             observed = self.host.observe()
             if observed.configz is None:
@@ -147,8 +159,7 @@ class KubeletConfig(Resource[Kubelet]):
         """The old files are back: start the kubelet as it was."""
         begin = time.monotonic()
         deadline = begin + self.limit
-        port = int((self.found.configz or {}).get("healthzPort") or 10248)
-        self._wait_ready(self.host.start(port, deadline), deadline)
+        self._wait_ready(self.host.start(planner.healthz(self.found.configz or {}), deadline), deadline)
         self.host.forget()
         self.seconds["roll back"] = round(time.monotonic() - begin, 2)
 
@@ -192,7 +203,12 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 lease.forget(*where, holder)
             return plan.result()
         try:
-            with lease.held(*where, holder=holder, timeout=lock["timeout"]) if locked else nullcontext():
+            with (
+                lease.held(*where, holder=holder, timeout=lock["timeout"])
+                if locked
+                else nullcontext(resource.check_lock) as check
+            ):
+                resource.check_lock = check
                 return run(resource, check_mode=False)
         except GpufleetError as error:
             error.facts["seconds"] = resource.seconds

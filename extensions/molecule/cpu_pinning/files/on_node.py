@@ -230,7 +230,7 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
             for wish in wishes:
                 here.put(str(DIRECTORY / wish.file), planner.text_of(wish))
             here.stop()
-            here.start(PORT, time.monotonic() + PATIENCE)
+            here.start(("127.0.0.1", PORT), time.monotonic() + PATIENCE)
             found = here.observe()
             if found.configz is None:
                 raise SystemExit(f"round {number}, seed {seed}: {found.configz_error}")
@@ -246,7 +246,7 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
             for wish in wishes:
                 here.put(str(DIRECTORY / wish.file), None)
     here.stop()
-    here.start(PORT, time.monotonic() + PATIENCE)
+    here.start(("127.0.0.1", PORT), time.monotonic() + PATIENCE)
     return {"compared": rounds, "seed": seed, "seconds": round(time.monotonic() - begin, 1)}
 
 

@@ -315,6 +315,20 @@ def test_the_lock_is_renewed_and_passed_on(api: KubeApi, token: NodeClient) -> N
     assert holder(api) is None
 
 
+def test_a_holder_learns_that_another_has_its_lock(api: KubeApi, token: NodeClient) -> None:
+    with lease.held(token, *WHERE, holder="n1", timeout=5, duration=3) as check:
+        check()
+        lease.forget(token, *WHERE, "n1")  # as if it had expired
+        lease._Lock(token, *WHERE, "n2", 60).acquire(time.monotonic() + 5, 5)
+        deadline = time.monotonic() + 20
+        with pytest.raises(ApplyError, match="n1 has lost the lock"):
+            while time.monotonic() < deadline:
+                check()
+                time.sleep(0.1)
+    assert holder(api) == "n2"
+    lease.forget(token, *WHERE, "n2")
+
+
 def test_a_dead_holders_lock_is_free_after_its_time(api: KubeApi, token: NodeClient) -> None:
     lease._Lock(token, *WHERE, "dead", 2).acquire(time.monotonic() + 5, 5)
     begin = time.monotonic()

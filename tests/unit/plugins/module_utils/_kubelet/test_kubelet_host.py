@@ -162,3 +162,22 @@ def test_config_dir_goes_where_the_unit_takes_it(tmp_path: Path, monkeypatch: py
     here.add_config_dir(str(tmp_path), 36)
     text = next(iter(written.values()))
     assert text and text.endswith(f"[Service]\nExecStart=\nExecStart=/opt/kubelet --config=/etc/k.yaml --config-dir={tmp_path}\n")
+
+
+def test_a_folder_is_the_same_with_a_slash_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the module would take its own file for another one's."""
+    folder = tmp_path / "kubelet.conf.d"
+    folder.mkdir()
+    (folder / "50-gpufleet.conf").write_text("maxPods: 60\n")
+    unit = EXEC.format(program="/opt/kubelet", arguments=f"--config-dir={folder}/") + STOPPED
+    answers = {("systemctl", "show", "kubelet"): unit, ("/opt/kubelet", "--version"): "Kubernetes v1.36.3\n"}
+    here, _told = machine(answers, monkeypatch)
+    monkeypatch.setattr(here, "node", lambda _observed: None)
+    found = here.observe()
+    assert found.config_dir == str(folder) and [path for path, _content in found.drop_ins] == [f"{folder}/50-gpufleet.conf"]
+    assert not found.needs_config_dir
+
+
+def test_a_kubelet_without_healthz_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, _told = machine({}, monkeypatch)
+    assert here.healthy(("127.0.0.1", 0))

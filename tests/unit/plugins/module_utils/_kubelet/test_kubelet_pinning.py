@@ -49,7 +49,6 @@ def test_as_it_should_be() -> None:
         (node(ONE), "no process of it was found"),
         (node(ONE, dataclasses.replace(ONE, pod="two"), one={4, 5}, two={4, 5}), "both were given CPU 4-5"),
         (node(ONE, dataclasses.replace(ONE, namespace="other"), one={4, 5}), "and other/one/main both were given CPU 4-5"),
-        (node(dataclasses.replace(ONE, cpus=frozenset({3}), devices=(GPU,)), one={3}), "its GPU is on NUMA node 1"),
         (node(dataclasses.replace(ONE, cpus=frozenset({9})), one={9}), "CPU 9, which is not online"),
         (node(POOL, pool={0}), "ns/one has no CPU of its own"),
     ],
@@ -67,12 +66,38 @@ def test_problems(observed: pinning.Observed, says: str) -> None:
         ({"PASS_DEVICE_SPECS": "true"}, "static", False),
         ({"DEVICE_LIST_STRATEGY": "cdi-annotations"}, "static", False),
         ({"DEVICE_LIST_STRATEGY": "envvar"}, "static", True),
+        ({"CONFIG_FILE": "/config/a.yaml"}, "static", False),
         ({}, "none", False),
     ],
 )
 def test_the_device_plugin_that_loses_gpus(environment: dict[str, str], policy: str, warned: bool) -> None:
     observed = dataclasses.replace(node(), gpu_plugins=(environment,), policy=policy)
     assert bool(pinning.assess(observed)["warnings"]) is warned
+
+
+def test_what_a_policy_promises_about_numa_nodes() -> None:
+    far = node(dataclasses.replace(ONE, cpus=frozenset({3}), devices=(GPU,)), one={3})
+    wide = node(dataclasses.replace(ONE, cpus=frozenset({3, 4})), one={3, 4})
+    for policy in ("none", "best-effort", "restricted", "single-numa-node"):
+        result = pinning.assess(far, topology_policy=policy)
+        strict = policy in ("restricted", "single-numa-node")
+        assert any("its GPU is on NUMA node 1" in word for word in result["problems" if strict else "warnings"])
+        assert result["ok"] is not strict
+        assert pinning.assess(wide, topology_policy=policy)["ok"] is (policy != "single-numa-node")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        (["--pass-device-specs"], {"PASS_DEVICE_SPECS": "true"}),
+        (["--pass-device-specs=false"], {"PASS_DEVICE_SPECS": "false"}),
+        (["-device-list-strategy", "cdi-cri", "--mig-strategy=single"], {"DEVICE_LIST_STRATEGY": "cdi-cri"}),
+        (["--config-file=/config/a.yaml"], {"CONFIG_FILE": "/config/a.yaml"}),
+        ([], {}),
+    ],
+)
+def test_settings_of_the_device_plugin_by_flag(arguments: list[str], found: dict[str, str]) -> None:
+    assert pinning._flags(arguments) == found
 
 
 def tree(root: Path, files: dict[str, str]) -> Path:
@@ -116,7 +141,7 @@ def test_a_folder_without_a_kubelet(tmp_path: Path) -> None:
 def test_the_kubelet_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [node(ONE), node(ONE, one={4, 5})]
     monkeypatch.setattr(pinning, "observe", lambda _root_dir: seen.pop(0))
-    assert pinning.entry({"root_dir": "", "pods": [], "timeout": 30}, False)["ok"] and not seen
+    assert pinning.entry({"root_dir": "", "pods": [], "topology_policy": "none", "timeout": 30}, False)["ok"] and not seen
 
 
 def test_without_the_socket_the_state_file_tells(tmp_path: Path) -> None:

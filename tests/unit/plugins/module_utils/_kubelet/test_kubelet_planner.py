@@ -234,8 +234,48 @@ def test_somebody_elses_cordon_stays() -> None:
 
 
 def test_a_kubelet_without_a_drop_in_directory_gets_one() -> None:
-    plan = planner.plan(kubelet(config_dir=""), planner.Wish({"maxPods": 60}))
+    plan = planner.plan(kubelet(config_dir="", needs_config_dir=True), planner.Wish({"maxPods": 60}))
     assert actions(plan) == ["stop kubelet", "add --config-dir to kubelet", f"write {PATH}", "start kubelet"]
+
+
+def test_a_drop_in_directory_that_was_added_goes_with_its_last_file() -> None:
+    mine = {"50-gpufleet.conf": {"maxPods": 60}}
+    absent = planner.Wish(None)
+    take = "take --config-dir from kubelet"
+    assert actions(planner.plan(kubelet(mine, own_config_dir=True), absent)) == [
+        "stop kubelet",
+        f"remove {PATH}",
+        take,
+        "start kubelet",
+    ]
+    assert take not in actions(planner.plan(kubelet(mine), absent))  # somebody else's
+    others = kubelet({**mine, "10-other.conf": {"podPidsLimit": 99}}, own_config_dir=True)
+    assert take not in actions(planner.plan(others, absent))
+    killed = planner.plan(kubelet(own_config_dir=True), absent)  # before the file was written
+    assert actions(killed) == [take] and killed.differences
+    assert not planner.plan(kubelet(mine, own_config_dir=True), planner.Wish(mine["50-gpufleet.conf"])).changed
+
+
+def test_a_node_that_somebody_uncordoned_after_a_killed_run_is_drained_again() -> None:
+    plan = planner.plan(kubelet(node=planner.Node(unschedulable=False, mark="drained")), planner.Wish(STATIC))
+    assert actions(plan)[:3] == ["cordon node", "drain node", "stop kubelet"]
+    assert plan.steps[0].args == {"mark": "cordoned"}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, ("127.0.0.1", 10248)),
+        ({"healthzPort": 0}, ("127.0.0.1", 0)),
+        ({"healthzPort": 11248, "healthzBindAddress": "10.0.0.1"}, ("10.0.0.1", 11248)),
+        ({"healthzBindAddress": "0.0.0.0"}, ("127.0.0.1", 10248)),
+        ({"healthzBindAddress": "::"}, ("127.0.0.1", 10248)),
+    ],
+)
+def test_where_healthz_is(config: dict[str, t.Any], expected: tuple[str, int]) -> None:
+    assert planner.healthz(config) == expected
+    (start,) = [step for step in planner.plan(kubelet(), planner.Wish({"maxPods": 60, **config})).steps if step.action == "start"]
+    assert start.args["healthz"] == expected
 
 
 def test_fast_enough() -> None:

@@ -1,7 +1,10 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What kubelet_config refuses before it looks at the node. What it does there is in the scenario cpu_pinning."""
+"""What kubelet_config refuses before it looks at the node, and in which order it goes back.
+
+What it does on a node is in the scenario cpu_pinning.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import resource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.args import SPEC
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
+from kubelet_cases import STATIC, kubelet
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,92 @@ def test_refused(given: dict[str, t.Any], says: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(PlanError) as error:
         resource.entry(validated.validated_parameters, True)
     assert error.value.message.startswith(says)
+
+
+class Recorder:
+    """A host that only says what it was told; the kubelet's file is what `put` last made it."""
+
+    def __init__(self, tmp_path: t.Any) -> None:
+        self.told: list[str] = []
+        self.aside = tmp_path / "aside"
+
+    def observe(self) -> t.Any:
+        return kubelet()
+
+    def stop(self) -> None:
+        self.told.append("stop")
+
+    def start(self, _healthz: tuple[str, int], _deadline: float) -> float:
+        self.told.append("start")
+        return 0.0
+
+    def put(self, path: str, text: str | None) -> None:
+        self.told.append(f"{'remove' if text is None else 'write'} {path.rpartition('/')[2]}")
+
+    def forget(self) -> None:
+        self.told.append("forget")
+
+
+class OnRecorder(resource.KubeletConfig):
+    """Without API server and without waiting."""
+
+    fails = ""
+
+    def _mark(self, schedulable: bool, mark: str | None) -> None:
+        word = "uncordon" if schedulable else "cordon"
+        self.host.told.append(word)
+        if word == self.fails:
+            self.fails = ""
+            raise ApplyError("the API server is away")
+
+    def _drain(self, mark: bool) -> None:
+        self.host.told.append("drain")
+
+    def _start(self, step: t.Any) -> None:
+        self.host.start(step.args["healthz"], 0.0)
+
+    def _wait_ready(self, since: float, deadline: float) -> None:
+        self.host.told.append("ready")
+
+
+def wished(tmp_path: t.Any) -> OnRecorder:
+    given = {"settings": STATIC, "lock": {"enabled": False}}
+    params = ArgumentSpecValidator(**SPEC).validate(given).validated_parameters
+    return OnRecorder(params, t.cast(t.Any, Recorder(tmp_path)))
+
+
+GOING = ["cordon", "drain", "stop", "write aside", "write 50-gpufleet.conf", "remove cpu_manager_state", "start", "forget"]
+
+
+def test_what_fails_after_the_start_stops_the_new_kubelet_before_the_old_files_come_back(tmp_path: t.Any) -> None:
+    it = wished(tmp_path)
+    it.fails = "uncordon"
+    with pytest.raises(ApplyError, match=r"could not uncordon node: .* [(]rolled back"):
+        run(it, check_mode=False)
+    back = ["stop", "remove cpu_manager_state", "remove 50-gpufleet.conf", "start", "ready", "forget", "uncordon"]
+    assert t.cast(t.Any, it.host).told == [*GOING, "uncordon", *back]
+
+
+def test_a_lost_lock_stops_the_run_before_its_next_step(tmp_path: t.Any) -> None:
+    it = wished(tmp_path)
+
+    def lost() -> None:
+        if "drain" in t.cast(t.Any, it.host).told:
+            raise ApplyError("n1 has lost the lock")
+
+    it.check_lock = lost
+    with pytest.raises(ApplyError, match="could not stop kubelet: n1 has lost the lock"):
+        run(it, check_mode=False)
+    assert t.cast(t.Any, it.host).told == ["cordon", "drain", "uncordon"]
+
+
+def test_a_kubelet_starts_again_when_nothing_could_be_set_aside(tmp_path: t.Any) -> None:
+    it = wished(tmp_path)
+
+    def full(_paths: t.Any) -> None:
+        raise ApplyError("no space left")
+
+    it._set_aside = full  # type: ignore[method-assign]
+    with pytest.raises(ApplyError, match="no space left"):
+        run(it, check_mode=False)
+    assert t.cast(t.Any, it.host).told == ["cordon", "drain", "stop", "start", "ready", "forget", "uncordon"]
