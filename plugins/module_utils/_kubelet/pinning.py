@@ -75,7 +75,7 @@ def assess(observed: Observed, expected: t.Sequence[str] = (), topology_policy: 
     machine = observed.machine
     pinned = [one for one in observed.containers if one.cpus]
     problems = []
-    warnings = []
+    warnings: list[str] = []
     exclusive = []
     for one in pinned:
         numa = machine.numa_of(one.cpus)
