@@ -127,8 +127,8 @@ options:
     type: int
   rollback:
     description:
-      - Whether a change that does not work is undone. Without it the new files stay, a kubelet that did not come up is stopped, and
-        the node stays cordoned, for you to look at.
+      - Whether a change that does not work is undone. Without it the new files stay, a kubelet that did not come up is stopped,
+        and the node stays cordoned, for you to look at.
     type: bool
     default: true
 requirements:

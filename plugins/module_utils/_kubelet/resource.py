@@ -15,6 +15,7 @@ import json
 import time
 import typing as t
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 from .._alone import alone
@@ -82,30 +83,31 @@ class KubeletConfig(Resource[Kubelet]):
         return NodeClient(self.host.identity(self.found), self.params["api_key"] if token else None, patient)
 
     def _apply(self, step: Step) -> Undo | None:
+        undo: Undo | None = None
         if step.action == "cordon":
             self._mark(schedulable=False, mark=step.args["mark"])
-            return lambda: self._mark(schedulable=True, mark=None)
-        if step.action == "drain":
+            undo = partial(self._mark, schedulable=True, mark=None)
+        elif step.action == "drain":
             self._drain(step.args["mark"])
         elif step.action == "stop":
-            return self._stop(step.args["paths"])
+            undo = self._stop(step.args["paths"])
         elif step.action == "add --config-dir to":
-            return self.host.add_config_dir(step.args["folder"], self.found.minor)
+            undo = self.host.add_config_dir(step.args["folder"], self.found.minor)
         elif step.action == "take --config-dir from":
-            return self.host.put_unit_file(None)
+            undo = self.host.put_unit_file(None)
         elif step.action in ("write", "remove"):
             text = self._aside().get(step.subject, self.found.texts.get(step.subject))
             self.host.put(step.subject, step.args["text"])
-            return lambda: self.host.put(step.subject, text)
+            undo = partial(self.host.put, step.subject, text)
         elif step.action == "start":
             self._start(step)
             self.host.forget()
-            return self.host.stop
+            undo = self.host.stop
         elif step.action == "uncordon":
             self._mark(schedulable=True, mark=None)
         else:
             self.host.forget()
-        return None
+        return undo
 
     def _mark(self, schedulable: bool, mark: str | None) -> None:
         nodes.set_schedulable(self.client(), self.host.node_name(self.found), schedulable, ANNOTATION, mark)
