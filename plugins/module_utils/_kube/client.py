@@ -107,7 +107,8 @@ class KubeError(GpufleetError):
     """A call to the API server failed.
 
     `status` is the HTTP status, None when no answer came; `reason` is the server's word for it (`Forbidden`,
-    `NotFound`, `Conflict`, `Expired`, ...), or `Unreachable`; `body` is the server's Status object, if it sent one.
+    `NotFound`, `Conflict`, `Expired`, ...), or `Unreachable`; `body` is the server's Status object, if it sent one. `unsure`:
+    an earlier attempt of the same call got no answer, so the server may have executed that.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class KubeError(GpufleetError):
         self.status = status
         self.reason = reason
         self.body = body or {}
+        self.unsure = False
 
 
 class KubeClient:
@@ -150,18 +152,22 @@ class KubeClient:
         """
         target = path + ("?" + urlencode({k: v for k, v in query.items() if v is not None}, doseq=True) if query else "")
         data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        unsure = False
         for attempt in range(ATTEMPTS):
             try:
                 status, headers, answer = self._send(method, target, data, content_type)
             except KubeError as error:
                 if method == "POST" or not _passing(error) or not self._pause(attempt, None):
                     raise
+                unsure = True
                 continue
             if status < 300:
                 return json.loads(answer) if answer else None
             retriable = status == 429 or (status in RETRIED and method != "POST")
             if not retriable or not self._pause(attempt, headers.get("Retry-After")):
-                raise self._refusal(method, path, status, answer)
+                refusal = self._refusal(method, path, status, answer)
+                refusal.unsure = unsure
+                raise refusal
         raise AssertionError("the last attempt returns or raises")
 
     def list(self, path: str, *, limit: int = 500, **query: t.Any) -> t.Iterator[dict[str, t.Any]]:

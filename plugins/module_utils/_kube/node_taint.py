@@ -181,11 +181,14 @@ class NodeTaints(Resource[Observed]):
             self.outcome.failures[name] = f"not tried: {self.client.server} no longer answers"
             return
         first, path = node.taints, f"{NODES}/{name}"
+        unsure = False
         try:
             for attempt in range(CONFLICTS):
                 after = self.wish.applied(node.taints)
                 if after == node.taints:
-                    return  # somebody else did it
+                    if unsure:  # it was this run, whose answer was lost; otherwise somebody else did it
+                        self.outcome.changed[name] = (first, node.taints)
+                    return
                 content_type, body = _guarded(node, after, by_version=attempt == 0)
                 try:
                     stored = _node(self.client.request("PATCH", path, body=body, content_type=content_type)).taints
@@ -193,6 +196,7 @@ class NodeTaints(Resource[Observed]):
                     # A guard that failed is 409 or 422, and so is a content that is refused; only the latter has details.
                     if error.status != 409 and (error.status != 422 or error.body.get("details")):
                         raise
+                    unsure = unsure or error.unsure
                     node = _node(self.client.request("GET", path))
                     continue
                 if self.wish.applied(stored) != stored:

@@ -119,6 +119,16 @@ def test_passing_trouble_is_tried_again(server: Server, pauses: list[float], tro
     assert pauses[0] < pauses[1]
 
 
+@pytest.mark.parametrize(("trouble", "unsure"), [(None, True), ((503, {}), False)])
+def test_a_refusal_tells_whether_an_earlier_attempt_had_no_answer(
+    server: Server, pauses: list[float], trouble: t.Any, unsure: bool
+) -> None:
+    server.script = [trouble, (409, {"message": "modified"})]
+    with pytest.raises(client.KubeError) as failed:
+        connected(server).request("PATCH", "/a", body={})
+    assert failed.value.status == 409 and failed.value.unsure is unsure
+
+
 def test_retry_after_is_honoured(server: Server, pauses: list[float]) -> None:
     server.script = [(429, {}, {"Retry-After": "3"}), (429, {}, {"Retry-After": "99"}), (200, {})]
     connected(server).request("GET", "/a")
