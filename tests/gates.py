@@ -35,6 +35,8 @@ PENDING: dict[str, str] = {
 
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
 SHOWN = 80  # last lines of a failing gate's log
+COMPLAINT = re.compile(r"fatal: |\[ERROR\]|\bFAILED\b|^E  |\b[Ee]rror: |stopped after ")
+COMPLAINTS = 12  # of a failing gate, at the end: where only the end of the output is kept
 JOBS = int(os.environ.get("GPUFLEET_JOBS") or min(os.cpu_count() or 1, 4))  # gates at once
 STOP = threading.Event()  # set when the run is interrupted
 
@@ -246,6 +248,20 @@ def elapsed(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
+def complaints(log: Path) -> list[str]:
+    """The lines that say why, each with the task that it belongs to: after them comes what cleans up."""
+    found: list[str] = []
+    task = ""
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace")).splitlines():
+        if line.startswith("TASK "):
+            task = line.rstrip(" *")
+        elif COMPLAINT.search(line):
+            found += [task] if task else []
+            found.append(line.strip()[:600])
+            task = ""
+    return found[-COMPLAINTS:]
+
+
 def last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return re.sub(r"\x1b\[[0-9;]*m", "", lines[-1])[:110] if lines else "no output yet"
@@ -276,6 +292,9 @@ def main(wanted: list[str]) -> int:
     for gate in chosen:
         passed, seconds = run.results[gate.name]
         print(f"{gate.name:<34} {'ok' if passed else 'FAILED':<8} {seconds:7.1f}")
+    for name, (passed, seconds) in run.results.items():
+        if not passed and seconds:
+            print(f"\nwhat {name} said:", *complaints(LOGS / f"{name}.log"), sep="\n    ")
     failed = sum(not passed for passed, _seconds in run.results.values())
     left_out = 0 if wanted else len(PENDING)
     print(f"total {elapsed(time.monotonic() - run.begun)}, {JOBS} at once")
