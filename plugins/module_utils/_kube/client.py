@@ -28,7 +28,7 @@ import time
 import typing as t
 from datetime import datetime, timezone
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from ansible.module_utils.basic import env_fallback
 
@@ -124,13 +124,23 @@ class KubeError(GpufleetError):
 class KubeClient:
     """One API server with one identity. Safe to use from many threads at once.
 
-    `server` is its URL; `source` says where the identity comes from, for error messages.
+    `server` is its URL; `source` says where the identity comes from, for error messages. `base` is what `pool` wants before
+    the path of a call.
     """
 
-    def __init__(self, server: str, source: str, pool: t.Any, authorization: t.Callable[[], str | None], headers: t.Any) -> None:
+    def __init__(
+        self,
+        server: str,
+        source: str,
+        pool: t.Any,
+        authorization: t.Callable[[], str | None],
+        headers: t.Any,
+        base: str = "",
+    ) -> None:
         self.server = server
         self.source = source
         self._pool = pool
+        self._base = base
         self._headers = headers
         self._authorization = authorization
         self._lock = threading.Lock()
@@ -202,14 +212,7 @@ class KubeClient:
         if authorization:
             headers["Authorization"] = authorization
         try:
-            answer = self._pool.request(
-                method,
-                self.server + target,
-                body=data,
-                headers=headers,
-                retries=False,
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT),
-            )
+            answer = self._pool.request(method, self._base + target, body=data, headers=headers, retries=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(method, target.partition("?")[0], error) from error
         return answer.status, answer.headers, answer.data
@@ -270,7 +273,8 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
     import urllib3  # noqa: PLC0415
     from requests.utils import should_bypass_proxies  # noqa: PLC0415  as the kubernetes package decides it
 
-    options: dict[str, t.Any] = {"num_pools": 1, "maxsize": connections, "ssl_context": tls}
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT, read=READ_TIMEOUT)
+    options: dict[str, t.Any] = {"num_pools": 1, "maxsize": connections, "ssl_context": tls, "timeout": timeout}
     if getattr(configuration, "tls_server_name", None):
         options["server_hostname"] = configuration.tls_server_name
     if not configuration.verify_ssl:
@@ -279,8 +283,9 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
     try:
         if configuration.proxy and not should_bypass_proxies(server, no_proxy=configuration.no_proxy or ""):
             pool: t.Any = urllib3.ProxyManager(configuration.proxy, proxy_headers=configuration.proxy_headers, **options)
-        else:
-            pool = urllib3.PoolManager(**options)
+            base = server
+        else:  # one host's pool: a manager would look for it again at each call
+            pool, base = urllib3.PoolManager(**options).connection_from_url(server), urlsplit(server).path
     except (urllib3.exceptions.HTTPError, ValueError) as error:
         raise GpufleetError(f"proxy {configuration.proxy!r} cannot be used: {error}") from error
 
@@ -297,7 +302,7 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
         headers["Impersonate-User"] = params["impersonate_user"]
     for group in params.get("impersonate_groups") or ():
         headers.add("Impersonate-Group", group)
-    return KubeClient(server, source, pool, authorization, headers)
+    return KubeClient(server, source, pool, authorization, headers, base)
 
 
 @contextlib.contextmanager
@@ -306,6 +311,7 @@ def configured(params: t.Mapping[str, t.Any], *modules: str, package: str = PACK
 
     The files that it names are gone at the end of the block. `modules` must be importable too; `package` brings them.
     """
+    gc.disable()  # the package is some hundred thousand objects, which each collection would look at again
     try:
         for name in ("urllib3", "kubernetes", "requests", *modules):
             importlib.import_module(name)
@@ -314,7 +320,9 @@ def configured(params: t.Mapping[str, t.Any], *modules: str, package: str = PACK
             f"Python on {socket.gethostname()} cannot import {error.name}; "
             f"install the package there: {sys.executable} -m pip install '{package}'"
         ) from error
-    gc.freeze()  # the package is some hundred thousand objects, which each collection would look at again
+    finally:
+        gc.freeze()
+        gc.enable()
     from kubernetes import client  # noqa: PLC0415
 
     given = {name: params.get(name) for name in AUTH_SPEC if params.get(name) is not None}
