@@ -84,7 +84,9 @@ options:
     choices: [remove, keep]
     default: remove
   start_timeout:
-    description: Seconds after which a job that does not run yet has failed.
+    description:
+      - Seconds after which a job that does not run yet has failed. They count from when it was created or last resumed, and with
+        O(allow_pending) from when all its pods have a node.
     type: int
     default: 300
   wait:

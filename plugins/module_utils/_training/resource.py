@@ -136,7 +136,8 @@ class Training(Resource[Observed]):
         """Why it will not start, or has not started in time."""
         now = time.time()
         waiting = [pod for pod in pods if (pod.get("status") or {}).get("phase") == "Pending" and status.age(pod, now) > START_S]
-        late = status.phase(job, pods) == "pending" and status.age(job, now) > self.wish["start_timeout"]
+        since = status.waiting_since(job, pods, self.wish["allow_pending"])
+        late = status.phase(job, pods) == "pending" and since is not None and now - since > self.wish["start_timeout"]
         if not waiting and not late:
             return None
         events = self._events()

@@ -150,6 +150,25 @@ def seconds(job: Object) -> float | None:
     return _time(end) - _time(status["startTime"]) if end and status.get("startTime") else None
 
 
+def waiting_since(job: Object, pods: t.Sequence[Object], patient: bool) -> float | None:
+    """When the time of a job to start began to run, as a Unix time; None while it does not: the job is suspended, or `patient`
+    and a pod has no node yet, which an autoscaler or a queue will give it.
+
+    The job controller and the MPI operator set status.startTime anew each time they resume a job, and a job that is created
+    suspended has none (updateMPIJobStatus of mpi-operator 0.8, syncJob of Kubernetes).
+    """
+    spec, its = job.get("spec") or {}, job.get("status") or {}
+    if spec.get("runPolicy", spec).get("suspend"):
+        return None
+    since = [_time(its.get("startTime") or job["metadata"]["creationTimestamp"])]
+    if patient:
+        if not all(pod["spec"].get("nodeName") for pod in pods):
+            return None
+        placed = [condition(pod, "PodScheduled").get("lastTransitionTime") for pod in pods]
+        since += [_time(when) for when in placed if when]
+    return max(since)
+
+
 def age(obj: Object, now: float) -> float:
     return now - _time(obj["metadata"]["creationTimestamp"])
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._training import status
@@ -132,6 +133,32 @@ def test_why_it_failed(found: dict[str, t.Any], pods: list[dict[str, t.Any]], sa
 def test_what_keeps_it_from_running() -> None:
     assert "the MPI operator has not taken it up" in status.not_started(job(), [], [])
     assert "ContainerCreating" in status.not_started(job(), [waiting("ContainerCreating")], [])
+
+
+START = datetime.fromisoformat(EARLY.replace("Z", "+00:00")).timestamp()
+PLACED = {"conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": LATE}]}
+UNPLACED = {**pod("t-worker-1", "Pending"), "spec": {}}
+
+
+@pytest.mark.parametrize(
+    ("found", "pods", "patient", "since"),
+    [
+        (job(start=""), [], False, START),  # not taken up yet
+        (job(start=LATE, Created="x"), [], False, START + 90),  # was suspended for 90 s
+        ({**job(start="", Suspended="x"), "spec": {"runPolicy": {"suspend": True}}}, [], False, None),
+        ({**job(start=""), "spec": {"runPolicy": {"suspend": True}}}, [], False, None),  # its condition comes a moment later
+        ({**job("Job", start=""), "spec": {"suspend": True}}, [], False, None),
+        ({**job("Job", start=LATE), "spec": {"suspend": False}}, [], False, START + 90),
+        (job(), [UNPLACED], False, START),
+        (job(), [pod("t-worker-0", "Pending", **PLACED), UNPLACED], True, None),
+        (job(), [pod("t-worker-0", "Pending", **PLACED), pod("t-worker-1", "Pending")], True, START + 90),
+        (job(), [], True, START),
+    ],
+)
+def test_since_when_it_could_have_started(
+    found: dict[str, t.Any], pods: list[dict[str, t.Any]], patient: bool, since: float | None
+) -> None:
+    assert status.waiting_since(found, pods, patient) == since
 
 
 def test_times_and_values() -> None:
