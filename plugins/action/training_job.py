@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
             left = limit - (time.monotonic() - begun)
             arguments["wait"] = max(0, min(SLICE_S, int(left)))
             result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
-            arguments["rerun"] = False  # what was made anew is looked at from here on
+            arguments.update(rerun=False, create=False)  # what was made is looked at from here on
             first = first or {key: result[key] for key in ("changed", "actions", "diff") if key in result}
             result.update(first)
             if folder:

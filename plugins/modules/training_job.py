@@ -55,6 +55,12 @@ options:
     description: Whether a job of this name is removed first, so that the training begins anew.
     type: bool
     default: false
+  create:
+    description:
+      - Whether the job is created when it is not there. V(false) only looks at it, and fails when there is none.
+      - The looks after the first of a O(wait) are of that kind, so that a job which is deleted meanwhile stays deleted.
+    type: bool
+    default: true
   time_limit:
     description: Seconds after which the job is ended and has failed.
     type: int
@@ -63,7 +69,10 @@ options:
     type: int
     default: 0
   ttl_after_finished:
-    description: Seconds after its end at which the cluster removes the job.
+    description:
+      - Seconds after its end at which the cluster removes the job; of an MPIJob it removes only the launcher.
+      - With O(wait), at least 60, since a job that is gone cannot be asked how it ended. A training whose job is gone begins anew
+        when the task runs again.
     type: int
   clean_pod_policy:
     description: Which workers go at the end of an MPIJob.

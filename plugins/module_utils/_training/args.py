@@ -14,6 +14,7 @@ SPEC: dict[str, t.Any] = {
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         "mode": {"type": "str", "choices": ["multi_node", "single_node"], "default": "multi_node"},
         "rerun": {"type": "bool", "default": False},
+        "create": {"type": "bool", "default": True},
         "image": {"type": "str"},
         "registry": {"type": "str"},
         "command": {"type": "list", "elements": "str"},

@@ -64,6 +64,8 @@ def _check(wish: Params) -> None:
     for option in ("time_limit", "start_timeout", "ssh_port"):
         if wish[option] is not None and wish[option] < 1:
             raise PlanError(f"{option} is {wish[option]}; the least is 1")
+    if wish["rerun"] and not wish["create"]:
+        raise PlanError("rerun begins a job anew, which create: false forbids: use one of them")
     _check_patterns(wish["patterns"])
     _check_resources(wish)
     _check_folders(wish)

@@ -62,7 +62,7 @@ class Training(Resource[Observed]):
         observed = Observed(jobs, others, frozenset(unknown))
         if not self.present or (self.objects[-1]["apiVersion"], self.objects[-1]["kind"]) in unknown:
             return observed
-        if jobs and not self.wish["rerun"]:
+        if (jobs and not self.wish["rerun"]) or not self.wish["create"]:
             return observed
         with ThreadPoolExecutor(1) as pool:  # somebody waits for the first step
             refusal = pool.submit(self._dry_run, replacing=bool(jobs))
@@ -116,7 +116,7 @@ class Training(Resource[Observed]):
             seen = (phase, *sorted(f"{pod['metadata']['name']} {(pod.get('status') or {}).get('phase')}" for pod in pods))
             first = first or seen
             if phase == "absent":
-                raise TrainingFailed(f"{self._what()} is gone: somebody deleted it while it was waited for", finished=True)
+                raise TrainingFailed(f"{self._what()} is gone: {self._why_gone()}", finished=True)
             trouble = self._trouble(job, pods) if phase in ("pending", "running") else None
             if trouble or phase == "failed":
                 self._fail(job, pods, trouble)
@@ -124,6 +124,15 @@ class Training(Resource[Observed]):
             if phase in ("succeeded", "suspended") or seen != first or over:
                 return self._report(job, pods, phase)
             time.sleep(PAUSE_S)
+
+    def _why_gone(self) -> str:
+        ttl = self.wish["ttl_after_finished"]
+        if ttl is None:
+            return "somebody deleted it while it was waited for"
+        return (
+            f"it ended, and its ttl_after_finished of {ttl} s was over before it was looked at again, or somebody deleted it. "
+            "Whether it succeeded cannot be told any more; a ttl_after_finished of 60 s or more leaves time to look"
+        )
 
     def _look(self) -> tuple[Object, list[Object]]:
         kind = "mpijobs.kubeflow.org" if self.wish["mode"] == "multi_node" else "jobs.batch"
@@ -219,6 +228,8 @@ def plan_present(wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], obser
     if observed.missing:
         warning = f"{observed.missing}; taken as: an earlier task would make it, and the job would be created"
         return Plan(tuple(made), (create,), (warning,), facts)
+    if not observed.jobs and not wish["create"]:
+        return Plan(facts=facts)  # `follow` says that there is none
     if (job["apiVersion"], job["kind"]) in observed.unknown:
         raise PlanError(
             "the cluster does not know MPIJob (kubeflow.org/v2beta1): install the MPI operator first (role "

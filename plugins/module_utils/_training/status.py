@@ -107,7 +107,10 @@ def failure(job: Object, pods: t.Sequence[Object], time_limit: int | None) -> st
         return f"it ran longer than its time_limit{f' of {time_limit} s' if time_limit else ''} and was ended"
     causes = _replaced_workers(pods) + [text for pod in pods for text in [_pod_failure(pod)] if text]
     if not speaker(pods):
-        causes.append("the pod that ran it is gone: it was evicted or deleted while it ran")
+        spec = job.get("spec") or {}
+        ttl = spec.get("runPolicy", spec).get("ttlSecondsAfterFinished")  # an MPIJob's goes to its launcher
+        removed = "" if ttl is None else f", or removed {ttl} s after its end, as ttl_after_finished says"
+        causes.append(f"the pod that ran it is gone: it was evicted or deleted while it ran{removed}")
     return "; ".join(causes) or f"{reason}: {message}"
 
 

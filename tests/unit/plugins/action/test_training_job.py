@@ -55,6 +55,7 @@ def test_looks_until_it_ends(run: t.Any, tmp_path: Path) -> None:
     result, asked, shown = run(looks, name="t", rerun=True, wait=60, logs_dir=str(tmp_path / "logs"))
     assert (result["changed"], result["actions"]) == (True, ["create MPIJob default/t"])
     assert [arguments["rerun"] for arguments in asked] == [True, False, False, False]
+    assert [arguments.get("create", True) for arguments in asked] == [True, False, False, False]  # deleted meanwhile: stays so
     assert [line.split("] ")[1] for line in shown] == [
         "pending | t-launcher Running",
         "running | t-launcher Running | step 1",

@@ -108,6 +108,11 @@ def ended(code: int, reason: str = "Error") -> dict[str, t.Any]:
         ),
         (job(Failed="Backoff"), [pod("t-worker-0")], ["is gone: it was evicted or deleted"]),
         (
+            {**job(Failed="Backoff"), "spec": {"runPolicy": {"ttlSecondsAfterFinished": 5}}},
+            [],
+            ["evicted or deleted while it ran, or removed 5 s after its end, as ttl_after_finished says"],
+        ),
+        (
             job(Failed="Backoff"),
             [pod(phase="Failed", **ended(137)), pod("t-worker-0"), pod("t-worker-1", created=LATE)],
             ["worker t-worker-1 was lost", "exit code 137"],

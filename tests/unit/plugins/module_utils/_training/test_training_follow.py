@@ -66,3 +66,10 @@ def test_a_job_that_may_wait_for_a_node_does() -> None:
     placed = worker(nodeName="n1")
     with pytest.raises(resource.TrainingFailed, match="has not begun within 300 s"):
         training(seen[0], placed, allow_pending=True).follow()
+
+
+def test_a_job_that_is_gone_may_have_ended() -> None:
+    with pytest.raises(resource.TrainingFailed, match="is gone: somebody deleted it"):
+        training().follow()
+    with pytest.raises(resource.TrainingFailed, match="it ended, and its ttl_after_finished of 5 s .*or somebody deleted it"):
+        training(ttl_after_finished=5).follow()

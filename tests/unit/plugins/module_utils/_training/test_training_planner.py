@@ -40,6 +40,13 @@ def test_creates_what_is_not_there() -> None:
     assert set(plan.facts["kustomization"]) == {"kustomization.yaml", "mlops.env", "job.yaml"}
 
 
+def test_only_looks_when_told() -> None:
+    wish, objects = asked(create=False)
+    assert not plan_present(wish, objects, Observed()).changed
+    with pytest.raises(PlanError, match="rerun begins a job anew, which create: false forbids"):
+        asked(create=False, rerun=True)
+
+
 def test_leaves_the_same_alone_and_refuses_another() -> None:
     wish, objects = asked()
     assert not plan_present(wish, objects, Observed((objects[-1],))).changed
