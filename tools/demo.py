@@ -8,6 +8,8 @@ python3 tools/demo.py train    trains ResNet-50 on it, over both workers; trains
 python3 tools/demo.py untrain  removes that training and the operator that it needs
 python3 tools/demo.py down     removes the site, keeps the caches
 python3 tools/demo.py clean    removes every site of the test bed and the caches
+
+GPUFLEET_DEMO_SITE: the name of the site (demo), for a second one beside it.
 """
 
 from __future__ import annotations
@@ -81,17 +83,18 @@ The site is up: ok={json.dumps(found["ok"])}, {len(found["facts"]["nodes"])} nod
   remove it:          make demo-down       (the caches stay; `make clean` removes these too)""")
 
 
-def training(title: str, *plays: tuple[str, dict[str, object]]) -> None:
-    """Runs playbooks with what tests/testbed/training/demo.yml says."""
+def training(title: str, *plays: tuple[str, dict[str, object]], prepare: bool) -> None:
+    """Runs playbooks with what tests/testbed/training/demo.yml says. `prepare`: they need programs and images."""
     if not (FOLDER / "inventory").is_dir():
         sys.exit(f"there is no site {SITE}: `make demo` makes it")
     phases = Phases()
     variables = environments.variables("dev")
-    phases.run(
-        "the programs and images of jobs (from the cache where they are there)",
-        [str(BED), "prepare", "--with", "jobs"],
-        variables,
-    )
+    if prepare:
+        phases.run(
+            "the programs and images of jobs (from the cache where they are there)",
+            [str(BED), "prepare", "--with", "jobs"],
+            variables,
+        )
     for play, more in plays:
         play_command = ["ansible-playbook", "--inventory", str(FOLDER / "inventory"), f"gpufleet.k8s.{play}"]
         wishes = ["--extra-vars", f"@{TRAINING}", "--extra-vars", json.dumps(more)]
@@ -100,12 +103,13 @@ def training(title: str, *plays: tuple[str, dict[str, object]]) -> None:
 
 
 def train() -> None:
-    training("training", ("jobs", {}), ("train_resnet50", {"training_job_logs_dir": str(FOLDER / "logs")}))
+    logs: dict[str, object] = {"training_job_logs_dir": str(FOLDER / "logs")}
+    training("training", ("jobs", {}), ("train_resnet50", logs), prepare=True)
 
 
 def untrain() -> None:
     absent: dict[str, object] = {"training_job_state": "absent", "mpi_operator_state": "absent"}
-    training("no training", ("train_resnet50", absent), ("jobs", absent))
+    training("no training", ("train_resnet50", absent), ("jobs", absent), prepare=False)
 
 
 def down() -> None:
