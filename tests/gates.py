@@ -83,6 +83,7 @@ def gates() -> list[Gate]:
         Gate("sanity-core-oldest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-oldest", tree=True),
         Gate("sanity-core-newest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-newest", tree=True),
         Gate("galaxy", ("python", "tests/galaxy.py"), "importer", tree=True),
+        Gate("demo", ("python", "tests/demo.py"), bed=True, limit=1800),
         *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name), bed=True) for name in targets()),
         *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), bed=True, limit=2400) for name in scenarios()),
     ]

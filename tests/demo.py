@@ -1,0 +1,105 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The README's commands as a user runs them: `make demo` makes a site, and the others train on it and remove both.
+
+What is run again changes nothing, but `make demo-train` begins a training anew, as it says. The site has a name of its own, so
+that a demo of the user's stays as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = "gate-demo"
+RECAP = re.compile(r"^(\S+) +: ok=\d+ +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
+BEGUN = time.monotonic()
+
+
+def run(*command: str, **environment: str) -> str:
+    """What it printed, which is shown as it comes. Ends the gate when it fails."""
+    print(f"\n##### [{time.monotonic() - BEGUN:.0f} s] {' '.join(command)}", flush=True)
+    variables = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0", **environment}
+    lines = []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                lines.append(line)
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    return "".join(lines)
+
+
+def make(target: str) -> str:
+    """Outside of the gate's Python environment, which would be taken for an interpreter to make another one with."""
+    path = [part for part in os.environ["PATH"].split(os.pathsep) if not part.startswith(os.environ["VIRTUAL_ENV"])]
+    return run("make", target, GPUFLEET_DEMO_SITE=SITE, PATH=os.pathsep.join(path), MAKEFLAGS="")
+
+
+def plays(output: str) -> list[int]:
+    """How much each playbook changed, in order. A run without any is an error, as is a host that failed."""
+    found = []
+    for recap in output.split("PLAY RECAP")[1:]:
+        hosts = RECAP.findall(recap)
+        if not hosts or any(int(number) for host in hosts for number in host[2:]):
+            sys.exit(f"not every host came to the end:{recap[:1000]}")
+        found.append(sum(int(host[1]) for host in hosts))
+    if not found:
+        sys.exit("no playbook ran")
+    return found
+
+
+def same(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        sys.exit(f"{what}: {found}, and {wanted} was expected")
+
+
+def main() -> None:
+    make("demo-down")
+    first = make("demo")
+    if not plays(first)[0] or "The site is up: ok=true, 3 nodes" not in first:
+        sys.exit("the first `make demo` changed nothing, or said nothing of a site that is up")
+    same("what the playbooks of the second `make demo` changed", plays(make("demo")), [0, 0])
+
+    trained = make("demo-train")
+    told = {word for word in ("loss", "images_per_second", "resnet50-launcher") if word in trained.split("Tell how it went")[-1]}
+    same("what `make demo-train` told at its end", told, {"loss", "images_per_second", "resnet50-launcher"})
+    site = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
+    same("whether the launcher's log is kept", any((site / "logs").glob("resnet50-launcher-*.log")), True)
+    operators, training = plays(make("demo-train"))
+    same("what the second `make demo-train` changed of the operators", operators, 0)
+    same("whether it trained anew", training > 0, True)
+    wishes = ["--extra-vars", "@tests/testbed/training/demo.yml", "--extra-vars", "training_job_rerun=false"]
+    again = run("ansible-playbook", "--inventory", str(site / "inventory"), "gpufleet.k8s.train_resnet50", *wishes)
+    same("what the same training changed without training_job_rerun", plays(again), [0])
+
+    removed = make("demo-untrain")
+    same(
+        "whether both playbooks of `make demo-untrain` removed something", [number > 0 for number in plays(removed)], [True, True]
+    )
+    same("what the second `make demo-untrain` changed", plays(make("demo-untrain")), [0, 0])
+    make("demo-down")
+    same("whether its folder is left", site.exists(), False)
+    print(f"\ndemo, demo-train, demo-untrain and demo-down do what they say: {time.monotonic() - BEGUN:.0f} s")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is below also runs when the gate is stopped
+    try:
+        main()
+    except BaseException:
+        subprocess.run([ROOT / "tests/testbed/bed", "down", SITE], check=False)
+        raise
