@@ -62,6 +62,14 @@ def play(site: str, *arguments: str) -> str:
     return done.stdout
 
 
+def judged(goals: t.Mapping[str, tuple[float, float]]) -> int:
+    """Prints each value beside the most that it may be; the exit status, 1 when one of them is more."""
+    print()
+    for what, (value, most) in goals.items():
+        print(f"{what:<40} {value:8.2f} <= {most:<6} {'met' if value <= most else 'MISSED'}")
+    return int(any(value > most for value, most in goals.values()))
+
+
 def table(what: str, taken: t.Mapping[str, t.Sequence[float]]) -> float:
     """Prints seconds by contender; returns the ratio of the second's least to the first's."""
     print(f"\n{what:<40} {'least':>8}   all rounds (seconds)")

@@ -12,7 +12,8 @@ since only the API server works on taints. Each contender is one process, starte
 * kubernetes.core.k8s_taint: ansible-playbook with a loop, measured on a few nodes; its time for all is extrapolated (it is
   linear: one module run a node)
 
-After each run the nodes themselves are asked whether it did its work. The last line is the ratio to kubectl.
+After each run the nodes themselves are asked whether it did its work. The last line is the ratio to kubectl; the exit status is 1
+when any of the goals above it is missed.
 """
 
 from __future__ import annotations
@@ -277,16 +278,18 @@ def main() -> int:
 
     goals = [
         ("k8s_taint loop / ours", median["k8s_taint"] / ours, ">=", 100.0),
-        ("kubectl / ours", median["kubectl"] / ours, ">=", 2.0),
+        ("kubectl / ours", median["kubectl"] / ours, ">=", 1 / GOAL),
         ("ours / bare patches", ours / median["bare"], "<=", 1.5),
         ("ours, unchanged, seconds", statistics.median(times["ours"].unchanged), "<=", 1.5),
     ]
+    missed = 0
     for what, value, sign, goal in goals:
         met = value >= goal if sign == ">=" else value <= goal
+        missed += not met
         print(f"{what:<40} {value:>12.2f} {sign} {goal:<6} {'met' if met else 'MISSED'}")
     ratio = ours / median["kubectl"]
     print(f"\ntaint ratio {ratio:.2f} (goal at most {GOAL})")
-    return 0 if ratio <= GOAL else 1
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
 """How long from the start of gpufleet.k8s.train_resnet50 to the first training step, against `kubectl apply` of the same MPIJob.
 
 Same site, same image (on the nodes already), same pods, in turn in the same run; the time of the step is the launcher's log's.
-kubectl runs on the control plane over ssh, as the playbook's does. Ends with `training ratio R (goal at most 1.2)`.
+kubectl runs on the control plane over ssh, as the playbook's does. Ends with `training ratio R (goal at most 1.2)`,
+and with exit status 1 when that is missed.
 GPUFLEET_BENCH_ROUNDS (default 3): each is measured so often, in turn; the least time counts.
 """
 
@@ -66,7 +67,7 @@ def by_kubectl(host: Host) -> float:
     return seconds
 
 
-def main() -> None:
+def main() -> int:
     subprocess.run([sites.BED, "prepare", "--with", "jobs"], check=True)
     taken: dict[str, list[float]] = {"kubectl apply": [], "gpufleet.k8s.train_resnet50": []}
     try:
@@ -83,8 +84,10 @@ def main() -> None:
     finally:
         sites.down(SITE)
     ratio = sites.table("from the start to the first step", taken)
+    status = sites.judged({"the playbook / kubectl": (ratio, GOAL)})
     print(f"\ntraining ratio {ratio:.2f} (goal at most {GOAL})")
+    return status
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
