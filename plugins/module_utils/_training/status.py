@@ -107,8 +107,7 @@ def failure(job: Object, pods: t.Sequence[Object], time_limit: int | None) -> st
         return f"it ran longer than its time_limit{f' of {time_limit} s' if time_limit else ''} and was ended"
     causes = _replaced_workers(pods) + [text for pod in pods for text in [_pod_failure(pod)] if text]
     if not speaker(pods):
-        spec = job.get("spec") or {}
-        ttl = spec.get("runPolicy", spec).get("ttlSecondsAfterFinished")  # an MPIJob's goes to its launcher
+        ttl = _policy(job).get("ttlSecondsAfterFinished")  # an MPIJob's goes to its launcher
         removed = "" if ttl is None else f", or removed {ttl} s after its end, as ttl_after_finished says"
         causes.append(f"the pod that ran it is gone: it was evicted or deleted while it ran{removed}")
     return "; ".join(causes) or f"{reason}: {message}"
@@ -160,16 +159,21 @@ def waiting_since(job: Object, pods: t.Sequence[Object], patient: bool) -> float
     The job controller and the MPI operator set status.startTime anew each time they resume a job, and a job that is created
     suspended has none (updateMPIJobStatus of mpi-operator 0.8, syncJob of Kubernetes).
     """
-    spec, its = job.get("spec") or {}, job.get("status") or {}
-    if spec.get("runPolicy", spec).get("suspend"):
+    if _policy(job).get("suspend"):
         return None
-    since = [_time(its.get("startTime") or job["metadata"]["creationTimestamp"])]
+    since = [_time((job.get("status") or {}).get("startTime") or job["metadata"]["creationTimestamp"])]
     if patient:
         if not all(pod["spec"].get("nodeName") for pod in pods):
             return None
         placed = [condition(pod, "PodScheduled").get("lastTransitionTime") for pod in pods]
         since += [_time(when) for when in placed if when]
     return max(since)
+
+
+def _policy(job: Object) -> Object:
+    """Where time limits and the like are: an MPIJob's runPolicy, a Job's spec."""
+    spec: Object = job.get("spec") or {}
+    return spec.get("runPolicy") or spec
 
 
 def age(obj: Object, now: float) -> float:

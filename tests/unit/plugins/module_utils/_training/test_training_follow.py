@@ -71,5 +71,5 @@ def test_a_job_that_may_wait_for_a_node_does() -> None:
 def test_a_job_that_is_gone_may_have_ended() -> None:
     with pytest.raises(resource.TrainingFailed, match="is gone: somebody deleted it"):
         training().follow()
-    with pytest.raises(resource.TrainingFailed, match="it ended, and its ttl_after_finished of 5 s .*or somebody deleted it"):
+    with pytest.raises(resource.TrainingFailed, match=r"it ended, and its ttl_after_finished of 5 s .*or somebody deleted it"):
         training(ttl_after_finished=5).follow()
