@@ -260,7 +260,7 @@ def complaints(log: Path) -> list[str]:
             found += [task] if task else []
             found.append(line.strip()[:600])
             task = ""
-    return found[-COMPLAINTS:]
+    return found[-COMPLAINTS:] or log.read_text(errors="replace").splitlines()[-COMPLAINTS:]
 
 
 def last_line(log: Path) -> str:

@@ -135,6 +135,7 @@ class KubeClient:
         pool: t.Any,
         authorization: t.Callable[[], str | None],
         headers: t.Any,
+        *,
         base: str = "",
     ) -> None:
         self.server = server
@@ -302,7 +303,7 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
         headers["Impersonate-User"] = params["impersonate_user"]
     for group in params.get("impersonate_groups") or ():
         headers.add("Impersonate-Group", group)
-    return KubeClient(server, source, pool, authorization, headers, base)
+    return KubeClient(server, source, pool, authorization, headers, base=base)
 
 
 @contextlib.contextmanager
