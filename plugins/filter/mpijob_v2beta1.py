@@ -19,7 +19,8 @@ description:
   - Turns an MPIJob of C(kubeflow.org/v1alpha2) (MPI operator 0.2) or C(kubeflow.org/v1) (MPI operator 0.3, training operator)
     into one of C(kubeflow.org/v2beta1), which MPI operators from 0.3 on take.
   - C(cleanPodPolicy), C(backoffLimit) and C(activeDeadlineSeconds) move into C(runPolicy), C(mpiDistribution) becomes
-    C(mpiImplementation), a worker that only sleeps becomes one that runs sshd, and what only a server writes is left out.
+    C(mpiImplementation), the launcher still waits for its workers (C(launcherCreationPolicy)), a worker that only sleeps becomes
+    one that runs sshd, and what only a server writes is left out.
   - What has no counterpart is left out and told, as is what the operator would not run. It is for people to solve that.
   - An MPIJob that is of C(kubeflow.org/v2beta1) already stays as it is.
 positional: _input
@@ -86,7 +87,8 @@ def mpijob_v2beta1(job: Job, ssh_auth_mount_path: str | None = None) -> dict[str
     if LAST_APPLIED in (metadata.get("annotations") or {}):
         metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != LAST_APPLIED}
 
-    converted: Job = {}
+    # The old launchers had an init container (kubectl-delivery) that waited for the workers; those of v2beta1 start with them.
+    converted: Job = {"launcherCreationPolicy": "WaitForWorkersReady"}
     if "slotsPerWorker" in spec:
         converted["slotsPerWorker"] = spec.pop("slotsPerWorker")
     run_policy = _run_policy(spec, problems)

@@ -61,6 +61,7 @@ def test_fields_that_move(version, old, new):
     if old.get("mainContainer"):
         old = {**old, "mpiReplicaSpecs": {"Launcher": job()["spec"]["mpiReplicaSpecs"]["Launcher"]}}
     spec = converted(version, **old)
+    assert spec.pop("launcherCreationPolicy") == "WaitForWorkersReady"  # as the old operators did
     assert {key: value for key, value in spec.items() if key != "mpiReplicaSpecs"} == new
 
 
