@@ -68,8 +68,10 @@ class Node:
             time.sleep(0.5)
 
     def uncordon(self) -> None:
-        """Back to what it was before this or a killed run."""
+        """Back to what it was before this or a killed run. Without the mark the cordon, if there is one, is somebody else's."""
         mark = self._mark(nodes.read(self.client, self.name))
+        if mark is None:
+            return
         self._set(schedulable=mark != _WAS_CORDONED, mark=None, label=None)
 
     def _set(self, schedulable: bool, mark: str | None, label: str | None) -> None:
