@@ -72,6 +72,7 @@ options:
         description:
           - Where something changes, the Node is cordoned first, exactly those pods that hold what goes are evicted, as their
             disruption budgets allow, and afterwards it is uncordoned. Pods whose slices can stay stay.
+          - Pods that would not leave, or that no controller would make again, are refused by the plan, so by a dry run, too.
           - Meanwhile the Node has the label C(gpufleet.k8s/mig=changing), which DaemonSets that hold GPUs keep off, so the device
             plugin starts anew with the new layout.
           - Without effect where no kubelet has joined a cluster.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .._kube import drain, nodes
 from .._kubelet.api import NodeClient, identity
-from .._plan import ApplyError
+from .._plan import ApplyError, PlanError
 
 ANNOTATION = "gpufleet.k8s/mig-parted"
 #: DaemonSets that hold GPUs (roles/nvidia_device_plugin) have an affinity that keeps them off a Node with this label.
@@ -49,6 +49,16 @@ class Node:
         node = nodes.read(self.client, self.name)
         mark = self._mark(node) or (_WAS_CORDONED if node["spec"].get("unschedulable") else "cordoned")
         self._set(schedulable=False, mark=mark, label="changing")
+
+    def foresee(self, pods: t.Collection[str]) -> None:
+        """Reads only. Raises PlanError naming those of these pods (`namespace/name`) that a drain would refuse or wait for in vain."""
+        _leave, stay = drain.candidates(drain.pods_of(self.client, self.name), replace(self.options, only=frozenset(pods)))
+        stuck = [drain.name(pod) for pod in stay if drain.name(pod) in pods and not _keeps_off(pod)]
+        if stuck:
+            raise PlanError(
+                f"{', '.join(stuck)} would not leave node {self.name}: no drain evicts pods of DaemonSets or static ones; give the "
+                f"DaemonSet an affinity that keeps it off the label {LABEL}, or end these pods"
+            )
 
     def drain(self, pods: t.Collection[str]) -> None:
         """Evicts these pods (`namespace/name`), and waits until they and the DaemonSets' that keep off LABEL are gone."""

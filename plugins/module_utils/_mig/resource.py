@@ -81,6 +81,8 @@ class Layout(Resource[tuple[Gpu, ...]]):
 
     def plan(self, observed: tuple[Gpu, ...]) -> Plan:
         made = plan(observed, self.wishes(observed), self.options)
+        if self.node and made.facts["evicted"]:
+            self.node.foresee(made.facts["evicted"])
         paths = [] if self.at_boot is None else boot.stale(self.at_boot)
         if not paths:
             return made

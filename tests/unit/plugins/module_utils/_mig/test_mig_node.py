@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
-from mig_cases import Api, node_of
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from mig_cases import Api, node_of, pod
 
 
 @pytest.fixture
@@ -34,3 +37,31 @@ def test_a_second_uncordon_leaves_somebody_elses_cordon(api: Api, cordoned_befor
     api.unschedulable = True
     node.uncordon()
     assert api.unschedulable
+
+
+KEEPS_OFF = {"matchExpressions": [{"key": "gpufleet.k8s/mig", "operator": "DoesNotExist"}]}
+AFFINITY = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [KEEPS_OFF]}}}
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (pod("alone", owner=""), r"ml/alone has no controller .*drain.force"),
+        (
+            pod("scratch", volumes=[{"name": "s", "emptyDir": {}}]),
+            r"ml/scratch keeps data in an emptyDir .*drain.delete_emptydir_data",
+        ),
+        (pod("exporter", owner="DaemonSet"), r"ml/exporter would not leave node n1: .*gpufleet.k8s/mig"),
+    ],
+)
+def test_pods_that_would_not_leave_are_foretold_and_only_if_they_have_to(there: dict[str, t.Any], says: str) -> None:
+    node = node_of(Api(there, pod("other")))
+    with pytest.raises(PlanError, match=says):
+        node.foresee([f"ml/{there['metadata']['name']}"])
+    node.foresee(["ml/other"])
+
+
+def test_pods_that_may_leave_are_no_problem() -> None:
+    scratch = pod("scratch", owner="", volumes=[{"name": "s", "emptyDir": {}}])
+    node = node_of(Api(scratch, pod("plugin", owner="DaemonSet", affinity=AFFINITY)), force=True, delete_emptydir_data=True)
+    node.foresee(["ml/scratch", "ml/plugin", "ml/gone"])

@@ -1,0 +1,191 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mig_parted as a whole on model GPUs, with a model Node and a model of systemd. (The stand-in driver: integration tests.)"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import boot, known, resource
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.clients import Clients
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.config import Wish
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
+    Compute,
+    Gpu,
+    Holder,
+    Instance,
+    InstanceProfile,
+    Profile,
+)
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.nvml import NvmlError, ResetRefused
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError, run
+from mig_cases import Api, node_of, pod
+
+UNIT = "nvsm.service"
+OFF = Wish(False, (), (), "layout[0]")
+
+
+def wish(**counts: int) -> Wish:
+    return Wish(True, tuple(sorted((Profile.parse(name), count) for name, count in counts.items())), (), "layout[0]")
+
+
+SEVEN, TWO = wish(**{"1g.5gb": 7}), wish(**{"3g.20gb": 2})
+
+
+class Killed(BaseException):
+    """This process is gone: nothing that follows has an effect, no undo either."""
+
+
+@dataclass
+class World:
+    """Two A100s that one unit holds, the Node that they are in, systemd, CDI's description and the files for the next boot.
+
+    Whoever changes something of it says so first: `effect(name)`, which raises Killed from the effect number `kill_at` on.
+    """
+
+    mig: bool = True
+    kill_at: int = 0
+    effects: list[str] = field(default_factory=list)
+    refuse_reset: frozenset[int] = frozenset()
+    fail_at: str = ""
+
+    def __post_init__(self) -> None:
+        self.gpus = [
+            Gpu(n, f"GPU-{n}", f"{n}", 0x20B010DE, "A100", known.KNOWN["A100-40GB"][0], mig=self.mig, pending=self.mig, minor=n)
+            for n in (0, 1)
+        ]
+        self.api = Api(effect=self.effect)
+        self.running = True
+        self.number = 0
+        self.described = self.uuids()
+
+    def effect(self, name: str) -> None:
+        self.effects.append(name)
+        if self.kill_at and len(self.effects) >= self.kill_at:
+            raise Killed
+        if self.fail_at and self.fail_at in name:
+            self.fail_at = ""
+            raise NvmlError(f"{name}: no")
+
+    def uuids(self) -> set[str]:
+        return {c.uuid for gpu in self.gpus for i in gpu.instances for c in i.computes}
+
+    # ---- systemd ----
+
+    def systemctl(self, verb: str, *units: str) -> None:
+        self.effect(" ".join((verb, *units)))
+        if units == (UNIT,):
+            self.running = verb == "start"
+        if units == (resource.CDI_UNIT,):
+            self.described = self.uuids()
+
+    # ---- the driver, as nvml.Nvml ----
+
+    def observe(self) -> tuple[Gpu, ...]:
+        holder = (Holder(pid=5, process="nvsm", unit=UNIT),) if self.running else ()
+        return tuple(replace(gpu, holders=holder) for gpu in self.gpus)
+
+    def pending(self, index: int) -> bool:
+        return self.gpus[index].mig != self.gpus[index].pending
+
+    def set_mode(self, index: int, enabled: bool) -> None:
+        self.effect(f"set mode of {index}")
+        self.gpus[index] = replace(self.gpus[index], pending=enabled)
+
+    def reset(self, bus_ids: t.Sequence[str]) -> None:
+        self.effect(f"reset {' '.join(bus_ids)}")
+        assert not self.running
+        if self.refuse_reset & set(map(int, bus_ids)):
+            raise ResetRefused("not supported")
+        for n in map(int, bus_ids):
+            self.gpus[n] = replace(self.gpus[n], mig=self.gpus[n].pending, instances=())
+
+    def create_instance(self, index: int, kind: InstanceProfile, start: int) -> None:
+        self.effect(f"create on {index}")
+        self.number += 1
+        self._set(index, (*self.gpus[index].instances, Instance(self.number, kind, start)))
+
+    def create_compute(self, index: int, kind: InstanceProfile, start: int, slices: int) -> None:
+        self.effect(f"create compute on {index}")
+        self.number += 1
+        made = Compute(self.number, slices, f"MIG-{self.number}")
+        self._set(
+            index,
+            tuple(
+                replace(i, computes=(*i.computes, made)) if (i.kind, i.start) == (kind, start) else i
+                for i in self.gpus[index].instances
+            ),
+        )
+
+    def destroy_compute(self, index: int, instance: int, compute: int) -> None:
+        self.effect(f"destroy compute on {index}")
+        self._set(
+            index,
+            tuple(
+                replace(i, computes=tuple(c for c in i.computes if c.id != compute)) if i.id == instance else i
+                for i in self.gpus[index].instances
+            ),
+        )
+
+    def destroy_instance(self, index: int, instance: int) -> None:
+        self.effect(f"destroy on {index}")
+        self._set(index, tuple(i for i in self.gpus[index].instances if i.id != instance))
+
+    def _set(self, index: int, instances: tuple[Instance, ...]) -> None:
+        self.gpus[index] = replace(self.gpus[index], instances=instances)
+
+    # ---- one run ----
+
+    def parted(self, *wishes: Wish, drain: bool = True, check_mode: bool = False, **files: bytes) -> dict[str, t.Any]:
+        """mig_parted with a wish for each GPU, in short; `files` for the next boot, by name."""
+        node = node_of(self.api) if drain else None
+        options = Options(stop=(UNIT,), restart=tuple(resource.remembered()), cdi=True, node="n1" if node else "")
+        options = replace(options, cordoned=bool(node and node.marked()))
+        at_boot = {boot.UNIT.parent / name: content for name, content in files.items()}
+        layout = resource.Layout(t.cast("t.Any", self), lambda _gpus: dict(enumerate(wishes)), options, node, at_boot)
+        return run(layout, check_mode)
+
+
+class Known:
+    """Clients where the model says itself who holds what."""
+
+    attach = staticmethod(tuple)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    monkeypatch.setattr(resource, "_systemctl", made.systemctl)
+    monkeypatch.setattr(resource, "STOPPED", tmp_path / "stopped.json")
+    for name in ("ENGINE", "WISH", "UNIT", "ENABLED"):
+        monkeypatch.setattr(boot, name, tmp_path / getattr(boot, name).name)
+    monkeypatch.setattr(Clients, "scan", Known)
+    return made
+
+
+def held_by(world: World, name: str) -> None:
+    """All slices are a pod's from now on."""
+    holder = (Holder(pod=name, namespace="ml"),)
+    world.gpus = [
+        replace(
+            gpu,
+            instances=tuple(replace(i, computes=tuple(replace(c, holders=holder) for c in i.computes)) for i in gpu.instances),
+        )
+        for gpu in world.gpus
+    ]
+
+
+def test_a_dry_run_foretells_that_a_drain_would_be_refused(world: World) -> None:
+    world.parted(SEVEN, SEVEN)
+    held_by(world, "alone")
+    world.api.pods = [pod("alone", owner="")]
+    world.effects.clear()
+    for check_mode in (True, False):
+        with pytest.raises(PlanError, match="ml/alone has no controller"):
+            world.parted(TWO, SEVEN, check_mode=check_mode)
+    assert world.effects == []
