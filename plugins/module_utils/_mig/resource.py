@@ -162,6 +162,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
     def _restore(self, targets: t.Mapping[int, Target]) -> None:
         """Back to the checkpoint from whatever is there now, proved by reading again. Twice, since one fault may be passing."""
         for attempt in (1, 2):
+            self.waiting.clear()  # also these change their pending mode back
             try:
                 for step in work([gpu for gpu in self.engine.observe() if gpu.index in targets], targets)[0]:
                     self._change(step)

@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
 )
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.nvml import NvmlError, ResetRefused
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError, run
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
 from mig_cases import Api, node_of, pod
 
 UNIT = "nvsm.service"
@@ -189,3 +189,17 @@ def test_a_dry_run_foretells_that_a_drain_would_be_refused(world: World) -> None
         with pytest.raises(PlanError, match="ml/alone has no controller"):
             world.parted(TWO, SEVEN, check_mode=check_mode)
     assert world.effects == []
+
+
+def shapes(world: World) -> list[tuple[t.Any, ...]]:
+    return [gpu.shape() for gpu in world.gpus]
+
+
+def test_a_failure_also_puts_a_gpu_back_whose_reset_was_refused(world: World) -> None:
+    """GPU 0 waits for a reboot; the mode that GPU 0 is to have then must be the old one, too."""
+    world.parted(OFF, SEVEN)
+    before = shapes(world)
+    world.refuse_reset, world.fail_at = frozenset([0]), "create on 1"
+    with pytest.raises(ApplyError, match="create on 1: no") as failed:
+        world.parted(SEVEN, TWO)
+    assert shapes(world) == before and failed.value.facts["undo_failed"] == []
