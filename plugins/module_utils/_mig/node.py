@@ -51,13 +51,13 @@ class Node:
         self._set(schedulable=False, mark=mark, label="changing")
 
     def foresee(self, pods: t.Collection[str]) -> None:
-        """Reads only. Raises PlanError naming those of these pods (`namespace/name`) that a drain would refuse or wait for in vain."""
+        """Raises PlanError naming those of these pods (`namespace/name`) that a drain would refuse or wait for in vain."""
         _leave, stay = drain.candidates(drain.pods_of(self.client, self.name), replace(self.options, only=frozenset(pods)))
         stuck = [drain.name(pod) for pod in stay if drain.name(pod) in pods and not _keeps_off(pod)]
         if stuck:
             raise PlanError(
-                f"{', '.join(stuck)} would not leave node {self.name}: no drain evicts pods of DaemonSets or static ones; give the "
-                f"DaemonSet an affinity that keeps it off the label {LABEL}, or end these pods"
+                f"{', '.join(stuck)} would not leave node {self.name}: no drain evicts pods of DaemonSets or static ones; give "
+                f"the DaemonSet an affinity that keeps it off the label {LABEL}, or end these pods"
             )
 
     def drain(self, pods: t.Collection[str]) -> None:

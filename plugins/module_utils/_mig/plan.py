@@ -28,7 +28,8 @@ from .solver import Infeasible, Item, Pinned, pack, place
 class Options:
     """`stop`: systemd units that may be stopped; `restart`: units that a killed run left stopped; `cdi`: refresh afterwards.
 
-    `node`: the Node to cordon and drain, if that is wished; `cordoned`: a killed run left it so.
+    `stale`: a killed run changed GPUs and did not refresh. `node`: the Node to cordon and drain, if that is wished; `cordoned`: a
+    killed run left it so.
     """
 
     allow_busy: bool = False
@@ -36,6 +37,7 @@ class Options:
     stop: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
     cdi: bool = False
+    stale: bool = False
     node: str = ""
     cordoned: bool = False
 
@@ -247,14 +249,14 @@ def _frame(
     """The Node and services around the work, the checkpoint before it, CDI after it."""
     uncordon = [Step("uncordon", options.node)] if options.node else []
     start = [Step("start", unit, {"unit": unit}) for unit in dict.fromkeys([*units, *options.restart])]
+    cdi = [Step("refresh", "CDI specification")] if options.cdi else []
     if not steps:
-        return [*(start if options.restart else ()), *(uncordon if options.cordoned else ())]
+        return [*(cdi if options.stale else ()), *(start if options.restart else ()), *(uncordon if options.cordoned else ())]
     pods = f" of {', '.join(leaving)}" if leaving else ""
     drain = [Step("cordon", options.node), Step("drain", options.node + pods, {"pods": list(leaving)})] if options.node else []
     stop = [Step("stop", unit, {"unit": unit}) for unit in units]
     label = ", ".join(gpu.label for gpu in differing)
     before = Step("checkpoint", label, {"targets": {gpu.index: checkpoint(gpu) for gpu in differing}})
-    cdi = [Step("refresh", "CDI specification")] if options.cdi else []
     return [*drain, *stop, before, *steps, *cdi, *start, *uncordon]
 
 

@@ -44,6 +44,9 @@ from .plan import Options, Target, plan, reboot_warning, work
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
 STOPPED = Path("/run/gpufleet/mig-stopped.json")
 
+#: There while GPUs may differ from what CDI says of them; outlives a run that was killed, not a reboot (which refreshes, too).
+STALE = Path("/run/gpufleet/mig-cdi-stale")
+
 #: One run at a time on this host, also the one at boot.
 LOCK = Path("/run/gpufleet/mig.lock")
 
@@ -101,9 +104,12 @@ class Layout(Resource[tuple[Gpu, ...]]):
             self._start(step.args["unit"])
         elif action == "checkpoint":
             targets = step.args["targets"]
-            return lambda: self._restore(targets)
+            if self.options.cdi:
+                STALE.parent.mkdir(parents=True, exist_ok=True)
+                STALE.touch()
+            return lambda: self._put_back(targets)
         elif action == "refresh":
-            _systemctl("restart", CDI_UNIT)
+            _refresh()
         elif action == "reload":
             _systemctl("daemon-reload")
         elif action in ("write", "remove"):
@@ -158,6 +164,13 @@ class Layout(Resource[tuple[Gpu, ...]]):
             raise ApplyError(
                 f"nvidia-smi reset GPU {', '.join(map(str, left))} without error, but the MIG mode still waits for a reset"
             )
+
+    def _put_back(self, targets: t.Mapping[int, Target]) -> None:
+        try:
+            self._restore(targets)
+        finally:  # what was destroyed came back with another UUID
+            if self.options.cdi:
+                _refresh()
 
     def _restore(self, targets: t.Mapping[int, Target]) -> None:
         """Back to the checkpoint from whatever is there now, proved by reading again. Twice, since one fault may be passing."""
@@ -227,6 +240,11 @@ def _systemctl(verb: str, *units: str) -> None:
         raise ApplyError(f"systemctl {' '.join((verb, *units))} failed: {' '.join(done.stderr.split()) or done.returncode}{hint}")
 
 
+def _refresh() -> None:
+    _systemctl("restart", CDI_UNIT)
+    STALE.unlink(missing_ok=True)
+
+
 def _remember(unit: str, stopped: bool) -> None:
     units = [other for other in remembered() if other != unit] + ([unit] if stopped else [])
     STOPPED.parent.mkdir(parents=True, exist_ok=True)
@@ -283,6 +301,7 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         stop=tuple(params["stop_services"]),
         restart=tuple(remembered()),
         cdi=cdi,
+        stale=STALE.exists(),
     )
     if params["assume_gpus"]:
         if not check_mode:
@@ -290,12 +309,12 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 "assume_gpus: it plans for GPUs that are not there, so it works in check mode only (check_mode: true)"
             )
         gpus = assumed(params["assume_gpus"])
-        return _report(plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False)).result())
+        return _report(plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False, stale=False)).result())
     engine = Nvml()
     with ExitStack() as stack:
         if not check_mode:
             stack.enter_context(alone(LOCK))
-            options = replace(options, restart=tuple(remembered()))
+            options = replace(options, restart=tuple(remembered()), stale=STALE.exists())
         node = _node(params["drain"])
         if node:
             options = replace(options, node=node.name, cordoned=node.marked())

@@ -145,7 +145,7 @@ class World:
         """mig_parted with a wish for each GPU, in short; `files` for the next boot, by name."""
         node = node_of(self.api) if drain else None
         options = Options(stop=(UNIT,), restart=tuple(resource.remembered()), cdi=True, node="n1" if node else "")
-        options = replace(options, cordoned=bool(node and node.marked()))
+        options = replace(options, cordoned=bool(node and node.marked()), stale=resource.STALE.exists())
         at_boot = {boot.UNIT.parent / name: content for name, content in files.items()}
         layout = resource.Layout(t.cast("t.Any", self), lambda _gpus: dict(enumerate(wishes)), options, node, at_boot)
         return run(layout, check_mode)
@@ -162,6 +162,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(resource, "_systemctl", made.systemctl)
     monkeypatch.setattr(resource, "STOPPED", tmp_path / "stopped.json")
+    monkeypatch.setattr(resource, "STALE", tmp_path / "stale")
     for name in ("ENGINE", "WISH", "UNIT", "ENABLED"):
         monkeypatch.setattr(boot, name, tmp_path / getattr(boot, name).name)
     monkeypatch.setattr(Clients, "scan", Known)
@@ -203,3 +204,29 @@ def test_a_failure_also_puts_a_gpu_back_whose_reset_was_refused(world: World) ->
     with pytest.raises(ApplyError, match="create on 1: no") as failed:
         world.parted(SEVEN, TWO)
     assert shapes(world) == before and failed.value.facts["undo_failed"] == []
+
+
+def test_cdi_describes_what_was_put_back(world: World) -> None:
+    world.parted(SEVEN, SEVEN)
+    world.fail_at = "create compute on 1"
+    with pytest.raises(ApplyError):
+        world.parted(TWO, TWO)
+    assert world.described == world.uuids() and not resource.STALE.exists()
+
+
+def test_cdi_is_refreshed_by_the_next_run_if_one_was_killed_before_it(world: World) -> None:
+    world.parted(SEVEN, SEVEN, drain=False)
+    world.effects.clear()
+    world.parted(TWO, TWO, drain=False)
+    last = world.effects.index(f"restart {resource.CDI_UNIT}")
+    world.parted(SEVEN, SEVEN, drain=False)
+    world.effects.clear()
+    world.kill_at = last + 1
+    with pytest.raises(Killed):
+        world.parted(TWO, TWO, drain=False)
+    world.kill_at = 0
+    assert world.described != world.uuids()
+    foreseen = world.parted(TWO, TWO, drain=False, check_mode=True)
+    assert foreseen["actions"] == ["refresh CDI specification", f"start {UNIT}"]
+    assert world.parted(TWO, TWO, drain=False)["changed"]
+    assert world.described == world.uuids() and not world.parted(TWO, TWO, drain=False)["changed"]
