@@ -82,8 +82,10 @@ class Nvml:
                 "(pip install nvidia-ml-py, or the distribution's python3-pynvml)"
             )
         self.nvml: types.ModuleType = pynvml
-        #: The call in progress, for whoever waits on a driver that does not answer.
+        #: The call in progress, for whoever waits on a driver that does not answer; empty between calls.
         self.calling = ""
+        #: What the run is at, for whoever waits on something else.
+        self.doing = "looking at the GPUs"
         self.initialised = False
 
     def __enter__(self) -> Nvml:
@@ -121,6 +123,8 @@ class Nvml:
             code = int(error.value)
             advice = _ADVICE.get(code, "see the driver's log (dmesg, nvidia-bug-report.sh)")
             raise NvmlError(f"{of or 'the NVIDIA driver'}: {name}: {error}{f'; {advice}' if advice else ''}", code) from None
+        finally:
+            self.calling = ""
 
     def _maybe(self, codes: t.Container[int], name: str, *arguments: t.Any, of: str = "") -> t.Any:
         """The answer, or None for these return codes."""
@@ -327,16 +331,16 @@ class Nvml:
 
 @contextlib.contextmanager
 def deadline(engine: Nvml, seconds: float) -> t.Iterator[None]:
-    """Ends this process with a module failure when the driver does not answer in time.
+    """Ends this process with a module failure when the run takes longer, by fault of the driver or of whatever else is slow.
 
     A call that hangs inside the driver cannot be interrupted, so nothing can be put back either; the next run finds what is
     there and converges (services that were stopped are on record).
     """
 
     def give_up() -> None:
-        call = engine.calling or "any call"
-        msg = f"the NVIDIA driver did not answer {call} within {seconds:g} s; see dmesg, reset or reboot the host"
-        sys.stdout.write(json.dumps({"failed": True, "msg": msg, "nvml_call": engine.calling}) + "\n")
+        call = engine.calling
+        msg = too_late(call, engine.doing, seconds)
+        sys.stdout.write(json.dumps({"failed": True, "msg": msg, "nvml_call": call}) + "\n")
         sys.stdout.flush()
         os._exit(1)
 
@@ -347,6 +351,16 @@ def deadline(engine: Nvml, seconds: float) -> t.Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def too_late(call: str, doing: str, seconds: float) -> str:
+    """Who used the time up: the driver's call in progress, or without one what the run was at."""
+    if call:
+        return f"the NVIDIA driver did not answer {call} within {seconds:g} s ({doing}); see dmesg, reset or reboot the host"
+    return (
+        f"the run was not done within {seconds:g} s; it was at: {doing}. See why that is slow, or raise timeout; the next run "
+        "starts what is stopped and takes back the cordon"
+    )
 
 
 def memory_gb(mebibytes: int, total: int) -> int:

@@ -52,6 +52,9 @@ LOCK = Path("/run/gpufleet/mig.lock")
 
 CDI_UNIT = "nvidia-cdi-refresh.service"
 
+#: Seconds for systemctl; units are slower to stop than to start, by default up to 90 s.
+PATIENCE = 180
+
 if t.TYPE_CHECKING:
     from .node import Node
 
@@ -94,7 +97,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
         return replace(made, steps=(*made.steps, *steps, Step("reload", "systemd")))
 
     def apply(self, step: Step) -> Undo | None:
-        action = step.action
+        action, self.engine.doing = step.action, str(step)
         if action == "stop":
             unit = step.args["unit"]
             _remember(unit, stopped=True)
@@ -166,6 +169,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
             )
 
     def _put_back(self, targets: t.Mapping[int, Target]) -> None:
+        self.engine.doing = "putting the old layout back"
         try:
             self._restore(targets)
         finally:  # what was destroyed came back with another UUID
@@ -232,12 +236,18 @@ def _devices(gpu: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
 
 
 def _systemctl(verb: str, *units: str) -> None:
-    done = subprocess.run(  # pylint: disable=ansible-bad-function
-        ["systemctl", verb, *units], capture_output=True, text=True, timeout=180, check=False
-    )
-    if done.returncode:
+    try:
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            ["systemctl", verb, *units], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        why = f"failed: {' '.join(done.stderr.split()) or done.returncode}" if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        why = f"was not done within {PATIENCE} s"
+    except OSError as error:
+        why = f"failed: {error}"
+    if why:
         hint = "".join(f"; see journalctl -u {unit}" for unit in units)
-        raise ApplyError(f"systemctl {' '.join((verb, *units))} failed: {' '.join(done.stderr.split()) or done.returncode}{hint}")
+        raise ApplyError(f"systemctl {' '.join((verb, *units))} {why}{hint}")
 
 
 def _refresh() -> None:

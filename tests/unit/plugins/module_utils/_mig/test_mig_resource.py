@@ -21,7 +21,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
     InstanceProfile,
     Profile,
 )
-from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.nvml import NvmlError, ResetRefused
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.nvml import NvmlError, ResetRefused, too_late
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
 from mig_cases import Api, node_of, pod
@@ -61,6 +61,7 @@ class World:
         ]
         self.api = Api(effect=self.effect)
         self.running = True
+        self.doing = ""
         self.number = 0
         self.described = self.uuids()
 
@@ -230,3 +231,38 @@ def test_cdi_is_refreshed_by_the_next_run_if_one_was_killed_before_it(world: Wor
     assert foreseen["actions"] == ["refresh CDI specification", f"start {UNIT}"]
     assert world.parted(TWO, TWO, drain=False)["changed"]
     assert world.described == world.uuids() and not world.parted(TWO, TWO, drain=False)["changed"]
+
+
+def systemctl(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """The only one that is found from now on."""
+    folder.mkdir()
+    if script:
+        (folder / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
+        (folder / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setattr(resource, "PATIENCE", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("exec /bin/sleep 5", "was not done within 0.2 s; see journalctl -u nvsm.service"),
+        ("", "failed: .*No such file or directory: 'systemctl'"),
+        ("echo no >&2; exit 1", "failed: no; see journalctl -u nvsm.service"),
+    ],
+)
+def test_a_systemctl_in_trouble_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, says: str) -> None:
+    systemctl(tmp_path / "bin", monkeypatch, script)
+    with pytest.raises(ApplyError, match=f"^systemctl stop nvsm.service {says}"):
+        resource._systemctl("stop", UNIT)
+
+
+def test_a_run_that_takes_too_long_names_who_used_the_time() -> None:
+    assert "driver did not answer nvmlInit within 9 s" in too_late("nvmlInit", "looking at the GPUs", 9)
+    slow = too_late("", f"stop {UNIT}", 9)
+    assert slow.startswith(f"the run was not done within 9 s; it was at: stop {UNIT}.") and "driver" not in slow
+
+
+def test_the_run_says_what_it_is_at(world: World) -> None:
+    world.parted(SEVEN, SEVEN)
+    assert world.doing == "uncordon n1"
