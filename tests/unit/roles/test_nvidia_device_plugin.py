@@ -1,0 +1,47 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which set-up all Nodes get, from what the hosts in the play have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from role_vars import evaluated
+
+
+def observed(pins: bool, told: str) -> dict[str, object]:
+    lines = [
+        "CustomResourceDefinition clusterpolicies.nvidia.com ",
+        f"DaemonSet nvidia-device-plugin {told}",
+        "DaemonSet nfd-worker ",
+    ]
+    return {
+        "nvidia_device_plugin__pinning": {"rc": 0 if pins else 1},
+        "nvidia_device_plugin__cluster": {"stdout_lines": lines[0 if told == "operator" else 1 :]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("limit", "pins", "now", "wanted"),
+    [
+        ("all", (False, True), "false", True),
+        ("all", (False, False), "true", False),
+        ("first", (False, True), "true", True),  # the second host needs it
+        ("first", (False, False), "false", False),
+    ],
+)
+def test_whether_containers_are_told_their_devices(
+    tmp_path: Path, limit: str, pins: tuple[bool, bool], now: str, wanted: bool
+) -> None:
+    hosts = {"first": observed(pins[0], now), "second": observed(pins[1], now)}
+    found = evaluated(tmp_path, "nvidia_device_plugin", {"specs": "nvidia_device_plugin__specs | bool"}, hosts, limit=limit)
+    assert found["specs"] is wanted
+
+
+@pytest.mark.parametrize("told", ["operator", "true"])
+def test_the_operator_is_seen(tmp_path: Path, told: str) -> None:
+    asked = {"seen": "nvidia_device_plugin__operator | length"}
+    found = evaluated(tmp_path, "nvidia_device_plugin", asked, {"first": observed(False, told)})
+    assert found["seen"] == (told == "operator")
