@@ -11,6 +11,8 @@ import sys
 import typing as t
 from pathlib import Path
 
+import yaml
+
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 
 
@@ -21,17 +23,18 @@ def evaluated(
     hosts: t.Mapping[str, t.Mapping[str, t.Any]],
     *,
     limit: str = "all",
-) -> t.Any:
-    """name -> value of each Jinja expression on the first host of the play. `hosts`: what was observed or set, by host."""
-    files = [ROLES / role / "defaults/main.yml", *sorted((ROLES / role / "vars").rglob("*.yml"))]
+) -> dict[str, dict[str, t.Any]]:
+    """Host -> name -> value of each Jinja expression there. `hosts`, all in the group gpu: what was observed or set, by host."""
+    files = sorted((ROLES / role / "vars").rglob("*.yml"))
+    defaults = yaml.safe_load((ROLES / role / "defaults/main.yml").read_text())
     values = {name: "{{ " + expression + " }}" for name, expression in expressions.items()}
-    write = {"content": "{{ values | to_json }}", "dest": str(folder / "out.json"), "mode": "0644"}
-    task = {"ansible.builtin.copy": write, "run_once": True}
+    write = {"content": "{{ values | to_json }}", "dest": f"{folder}/{{{{ inventory_hostname }}}}.json", "mode": "0644"}
+    task = {"ansible.builtin.copy": write}
     play = {"hosts": limit, "connection": "local", "gather_facts": False, "vars_files": list(map(str, files)), "tasks": [task]}
     (folder / "play.yml").write_text(json.dumps([{**play, "vars": {"values": values}}]))
-    inventory = {"gpu": {"hosts": hosts, "vars": {"ansible_python_interpreter": sys.executable}}}
-    (folder / "hosts.json").write_text(json.dumps(inventory))
-    command = ["ansible-playbook", "-i", str(folder / "hosts.json"), str(folder / "play.yml")]
+    inventory = {"gpu": {"hosts": hosts, "vars": {**defaults, "ansible_python_interpreter": sys.executable}}}
+    (folder / "hosts.yml").write_text(json.dumps(inventory))
+    command = ["ansible-playbook", "-i", str(folder / "hosts.yml"), str(folder / "play.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads((folder / "out.json").read_text())
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}

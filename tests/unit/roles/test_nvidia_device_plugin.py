@@ -37,11 +37,11 @@ def test_whether_containers_are_told_their_devices(
 ) -> None:
     hosts = {"first": observed(pins[0], now), "second": observed(pins[1], now)}
     found = evaluated(tmp_path, "nvidia_device_plugin", {"specs": "nvidia_device_plugin__specs | bool"}, hosts, limit=limit)
-    assert found["specs"] is wanted
+    assert found["first"]["specs"] is wanted
 
 
 @pytest.mark.parametrize("told", ["operator", "true"])
 def test_the_operator_is_seen(tmp_path: Path, told: str) -> None:
     asked = {"seen": "nvidia_device_plugin__operator | length"}
     found = evaluated(tmp_path, "nvidia_device_plugin", asked, {"first": observed(False, told)})
-    assert found["seen"] == (told == "operator")
+    assert found["first"]["seen"] == (told == "operator")
