@@ -20,7 +20,9 @@ BY_GPU = DEFAULTS["nvidia_driver_check_gpu_minimums"]
     ("driver", "gpu", "needed"),
     [
         ("450.51.06", "NVIDIA A100-PCIE-40GB", "450.80.02"),
+        ("450.51.06", "NVIDIA A800-SXM4-80GB", "450.80.02"),
         ("450.80.02", "NVIDIA A30", "460.73.01"),
+        ("515.105.01", "NVIDIA GH200 480GB", "525.85.12"),
         ("515.105.01", "NVIDIA H100 80GB HBM3", "525.85.12"),
         ("535.54.03", "NVIDIA H200", "550.90.07"),
         ("550.54.15", "NVIDIA GB200", "570.133.20"),
@@ -30,7 +32,7 @@ BY_GPU = DEFAULTS["nvidia_driver_check_gpu_minimums"]
 )
 def test_each_gpu_has_its_oldest_driver(driver: str, gpu: str, needed: str) -> None:
     told = nvidia_version_problems({"driver": driver}, MINIMUMS, [gpu], BY_GPU)
-    assert any(f"is older than {needed}" in problem for problem in told)
+    assert any(f"is older than {needed}, which {gpu} needs" in problem for problem in told)
     assert nvidia_version_problems({"driver": needed}, MINIMUMS, [gpu], BY_GPU) == []
 
 
