@@ -88,8 +88,12 @@ class World:
     # ---- the driver, as nvml.Nvml ----
 
     def observe(self) -> tuple[Gpu, ...]:
-        holder = (Holder(pid=5, process="nvsm", unit=UNIT),) if self.running else ()
-        return tuple(replace(gpu, holders=holder) for gpu in self.gpus)
+        unit = (Holder(pid=5, process="nvsm", unit=UNIT),) if self.running else ()
+        pods = {pod["metadata"]["name"] for pod in self.api.pods}
+        return tuple(
+            replace(gpu, holders=unit, instances=tuple(changed(i, lambda c: held(c, pods)) for i in gpu.instances))
+            for gpu in self.gpus
+        )
 
     def pending(self, index: int) -> bool:
         return self.gpus[index].mig != self.gpus[index].pending
@@ -142,12 +146,14 @@ class World:
 
     # ---- one run ----
 
-    def parted(self, *wishes: Wish, drain: bool = True, check_mode: bool = False, **files: bytes) -> dict[str, t.Any]:
-        """mig_parted with a wish for each GPU, in short; `files` for the next boot, by name."""
+    def parted(
+        self, *wishes: Wish, drain: bool = True, check_mode: bool = False, wished_at_boot: bytes = b""
+    ) -> dict[str, t.Any]:
+        """mig_parted with a wish for each GPU, in short."""
         node = node_of(self.api) if drain else None
         options = Options(stop=(UNIT,), restart=tuple(resource.remembered()), cdi=True, node="n1" if node else "")
         options = replace(options, cordoned=bool(node and node.marked()), stale=resource.STALE.exists())
-        at_boot = {boot.UNIT.parent / name: content for name, content in files.items()}
+        at_boot = {boot.WISH: wished_at_boot, boot.UNIT: b"the unit"} if wished_at_boot else {}
         layout = resource.Layout(t.cast("t.Any", self), lambda _gpus: dict(enumerate(wishes)), options, node, at_boot)
         return run(layout, check_mode)
 
@@ -158,28 +164,43 @@ class Known:
     attach = staticmethod(tuple)
 
 
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def changed(instance: Instance, change: t.Callable[[Compute], Compute]) -> Instance:
+    return replace(instance, computes=tuple(map(change, instance.computes)))
+
+
+def held(compute: Compute, pods: t.Container[str]) -> Compute:
+    """Without the holders that are no longer there."""
+    return replace(compute, holders=tuple(holder for holder in compute.holders if holder.pod in pods))
+
+
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(resource, "_systemctl", made.systemctl)
     monkeypatch.setattr(resource, "STOPPED", tmp_path / "stopped.json")
     monkeypatch.setattr(resource, "STALE", tmp_path / "stale")
     for name in ("ENGINE", "WISH", "UNIT", "ENABLED"):
-        monkeypatch.setattr(boot, name, tmp_path / getattr(boot, name).name)
+        monkeypatch.setattr(boot, name, tmp_path / getattr(boot, name).relative_to("/"))
     monkeypatch.setattr(Clients, "scan", Known)
+    put = boot.put
+
+    def counted(path: Path, content: bytes | None) -> None:
+        made.effect(f"write {path.name}")
+        put(path, content)
+
+    monkeypatch.setattr(boot, "put", counted)
     return made
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return make(tmp_path, monkeypatch)
 
 
 def held_by(world: World, name: str) -> None:
     """All slices are a pod's from now on."""
     holder = (Holder(pod=name, namespace="ml"),)
-    world.gpus = [
-        replace(
-            gpu,
-            instances=tuple(replace(i, computes=tuple(replace(c, holders=holder) for c in i.computes)) for i in gpu.instances),
-        )
-        for gpu in world.gpus
-    ]
+    for index, gpu in enumerate(world.gpus):
+        world._set(index, tuple(changed(i, lambda compute: replace(compute, holders=holder)) for i in gpu.instances))
 
 
 def test_a_dry_run_foretells_that_a_drain_would_be_refused(world: World) -> None:
@@ -266,3 +287,75 @@ def test_a_run_that_takes_too_long_names_who_used_the_time() -> None:
 def test_the_run_says_what_it_is_at(world: World) -> None:
     world.parted(SEVEN, SEVEN)
     assert world.doing == "uncordon n1"
+
+
+def in_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """GPU 0 cut into seven slices, all of a pod's; GPU 1 whole; a unit for the next boot."""
+    tmp_path.mkdir()
+    made = make(tmp_path, monkeypatch)
+    made.parted(SEVEN, OFF, wished_at_boot=b"old")
+    held_by(made, "train")
+    made.api.pods = [pod("train")]
+    made.effects.clear()
+    return made
+
+
+def left_over(world: World) -> list[str]:
+    """What is not as after an undisturbed run to two slices on each GPU."""
+    wrong = {
+        "the layout": [gpu.counts() for gpu in world.gpus] != [{"3g.20gb": 2}] * 2,
+        "the unit": not world.running or resource.remembered() != [],
+        "the Node": bool(world.api.unschedulable or world.api.annotations or world.api.labels),
+        "CDI": world.described != world.uuids() or resource.STALE.exists(),
+        "what is for the next boot": boot.WISH.read_bytes() != b"new" or not boot.ENABLED.is_symlink(),
+        "the plan": world.parted(TWO, TWO, wished_at_boot=b"new")["changed"],
+    }
+    return [name for name, is_wrong in wrong.items() if is_wrong]
+
+
+def killed_before_each(fresh: t.Callable[[str], World], effects: t.Sequence[str], first: int) -> None:
+    for number in range(first, len(effects)):
+        world = fresh(str(number))
+        world.kill_at = number + 1
+        with pytest.raises(Killed):
+            world.parted(TWO, TWO, wished_at_boot=b"new")
+        assert world.effects[number] == effects[number]
+        world.kill_at = 0
+        world.parted(TWO, TWO, wished_at_boot=b"new")
+        assert left_over(world) == [], f"after a kill before {effects[number]}, effect {number + 1} of {effects}"
+
+
+def test_after_a_kill_before_any_effect_the_next_run_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = in_use(tmp_path / "recorded", monkeypatch)
+    world.parted(TWO, TWO, wished_at_boot=b"new")
+    assert left_over(world) == []
+    for effect in (
+        "PATCH n1",
+        "POST eviction",
+        f"stop {UNIT}",
+        "reset 1",
+        f"restart {resource.CDI_UNIT}",
+        "write mig.json",
+        f"start {UNIT}",
+    ):
+        assert effect in world.effects
+    killed_before_each(lambda name: in_use(tmp_path / name, monkeypatch), list(world.effects), 0)
+
+
+def test_after_a_kill_while_the_old_layout_is_put_back_the_next_run_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = "create compute on 1"
+
+    def failing(name: str) -> World:
+        world = in_use(tmp_path / name, monkeypatch)
+        world.fail_at = last
+        return world
+
+    world = failing("recorded")
+    with pytest.raises(ApplyError, match=f"{last}: no"):
+        world.parted(TWO, TWO, wished_at_boot=b"new")
+    assert f"start {UNIT}" in world.effects and world.running and not world.api.unschedulable
+    killed_before_each(failing, list(world.effects), world.effects.index(last) + 1)
