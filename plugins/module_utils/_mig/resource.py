@@ -78,6 +78,8 @@ class Layout(Resource[tuple[Gpu, ...]]):
         self.at_boot = at_boot
         #: GPUs that turned out to change their mode only at a reboot.
         self.waiting: set[int] = set()
+        #: Units that this run has stopped.
+        self.stopped: set[str] = set()
         self.before: tuple[Gpu, ...] = ()
 
     def observe(self) -> tuple[Gpu, ...]:
@@ -100,12 +102,15 @@ class Layout(Resource[tuple[Gpu, ...]]):
         action, self.engine.doing = step.action, str(step)
         if action == "stop":
             unit = step.args["unit"]
-            _remember(unit, stopped=True)
-            _systemctl("stop", unit)
+            self._stop(unit)
+            self.stopped.add(unit)
             return lambda: self._start(unit)
         if action == "start":
-            self._start(step.args["unit"])
-        elif action == "checkpoint":
+            unit = step.args["unit"]
+            self._start(unit)
+            # When the verification fails, the GPUs must be free once more; the undo of its stop starts it again.
+            return (lambda: self._stop(unit)) if unit in self.stopped else None
+        if action == "checkpoint":
             targets = step.args["targets"]
             if self.options.cdi:
                 STALE.parent.mkdir(parents=True, exist_ok=True)
@@ -192,6 +197,11 @@ class Layout(Resource[tuple[Gpu, ...]]):
             if not wrong:
                 return
         raise ApplyError("the checkpoint was not reached: " + " ".join(picture.text(describe(now[index])) for index in wrong))
+
+    @staticmethod
+    def _stop(unit: str) -> None:
+        _remember(unit, stopped=True)
+        _systemctl("stop", unit)
 
     def _start(self, unit: str) -> None:
         _systemctl("start", unit)

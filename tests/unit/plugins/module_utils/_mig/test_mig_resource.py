@@ -23,7 +23,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
 )
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.nvml import NvmlError, ResetRefused, too_late
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, Plan, PlanError, VerifyError, run
 from mig_cases import Api, node_of, pod
 
 UNIT = "nvsm.service"
@@ -226,6 +226,21 @@ def test_a_failure_also_puts_a_gpu_back_whose_reset_was_refused(world: World) ->
     with pytest.raises(ApplyError, match="create on 1: no") as failed:
         world.parted(SEVEN, TWO)
     assert shapes(world) == before and failed.value.facts["undo_failed"] == []
+
+
+def test_a_failed_verification_frees_the_gpus_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The units run again by then, and a reset needs them gone."""
+
+    def fails(_self: resource.Layout, _plan: Plan) -> t.NoReturn:
+        raise VerifyError("something else changes it")
+
+    monkeypatch.setattr(resource.Layout, "verify", fails)
+    world.gpus = [replace(gpu, mig=False, pending=False) for gpu in world.gpus]
+    before = shapes(world)
+    with pytest.raises(VerifyError) as failed:
+        world.parted(SEVEN, SEVEN)
+    assert failed.value.facts["undo_failed"] == [] and shapes(world) == before
+    assert world.running and resource.remembered() == []
 
 
 def test_cdi_describes_what_was_put_back(world: World) -> None:
