@@ -23,6 +23,8 @@ ANNOTATION = "gpufleet.k8s/mig-parted"
 #: DaemonSets that hold GPUs (roles/nvidia_device_plugin) have an affinity that keeps them off a Node with this label.
 LABEL = "gpufleet.k8s/mig"
 KUBECONFIGS = ("/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
+#: Such pods stay until somebody deletes them. The kubelet's record may still name one as the holder of a slice.
+_ENDED = ("Succeeded", "Failed")
 _WAS_CORDONED = "was cordoned"
 
 
@@ -66,7 +68,9 @@ class Node:
         drain.drain(self.impatient, self.name, replace(self.options, only=frozenset(pods)))
         while True:
             left = [
-                drain.name(pod) for pod in drain.pods_of(self.client, self.name) if drain.name(pod) in pods or _keeps_off(pod)
+                drain.name(pod)
+                for pod in drain.pods_of(self.client, self.name)
+                if pod["status"].get("phase") not in _ENDED and (drain.name(pod) in pods or _keeps_off(pod))
             ]
             if not left:
                 return

@@ -65,3 +65,11 @@ def test_pods_that_may_leave_are_no_problem() -> None:
     scratch = pod("scratch", owner="", volumes=[{"name": "s", "emptyDir": {}}])
     node = node_of(Api(scratch, pod("plugin", owner="DaemonSet", affinity=AFFINITY)), force=True, delete_emptydir_data=True)
     node.foresee(["ml/scratch", "ml/plugin", "ml/gone"])
+
+
+def test_a_drain_does_not_wait_for_a_pod_that_has_ended() -> None:
+    ended, running = pod("job", owner="Job"), pod("server")
+    ended["status"]["phase"] = "Succeeded"
+    api = Api(ended, running)
+    node_of(api, timeout=1).drain(["ml/job", "ml/server"])
+    assert api.pods == [ended]
