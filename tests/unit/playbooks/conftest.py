@@ -1,0 +1,53 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs playbooks where no host answers: what they say then, and that they do not go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+
+class Said(t.NamedTuple):
+    status: int
+    text: str  # with every run of white space as one space
+
+
+Play = t.Callable[..., Said]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """`play(PLAYBOOK, arguments..., **variables of all hosts)`; PLAYBOOK is a name in gpufleet.k8s, or a list of plays.
+
+    Hosts are `head` and `worker`, at a closed port of this machine.
+    """
+
+    def run(playbook: str | list[dict[str, t.Any]], *arguments: str, **variables: t.Any) -> Said:
+        if not isinstance(playbook, str):
+            path = tmp_path / "play.yml"
+            path.write_text(json.dumps(playbook))
+            playbook = str(path)
+        everywhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_become": False, **variables}
+        groups = {"kube_control_plane": {"hosts": {"head": {}}}, "kube_node": {"hosts": {"worker": {}}}}
+        inventory = tmp_path / "hosts.json"
+        inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": groups}}))
+        done = subprocess.run(
+            ["ansible-playbook", "--inventory", str(inventory), *arguments, playbook],
+            env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"},
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Said(done.returncode, " ".join(done.stdout.split()))
+
+    return run
