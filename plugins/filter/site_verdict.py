@@ -46,7 +46,13 @@ options:
     type: dict
     default: {}
   failures:
-    description: Checks to what is wrong with them, for what was checked elsewhere. An empty text means that nothing is.
+    description:
+      - Checks to what is wrong with them, for what was checked elsewhere. An empty text means that nothing is.
+      - With a failure of the check C(api), nothing is said about nodes that nobody could ask for.
+    type: dict
+    default: {}
+  lost:
+    description: Hosts that could not be looked at to why not. Those that are not here, or with an empty text, did not answer.
     type: dict
     default: {}
 """
@@ -86,15 +92,18 @@ def site_verdict(
     min_certificate_days: int = 30,
     join: Json | None = None,
     failures: t.Mapping[str, str] | None = None,
+    lost: t.Mapping[str, str] | None = None,
 ) -> Json:
     """`{ok, failures, facts}`. Pure; every failure says which host or object, what is so and what should be."""
     nodes = {item["metadata"]["name"]: item for item in cluster if item["kind"] == "Node"}
+    missing = sorted(set(expected) - {host["host"] for host in hosts})
+    asked = not (failures or {}).get("api")
     certificates = {f"{host['host']}:{path}": expiry for host in hosts for path, expiry in host["certificates"].items()}
     faults = [
-        *(("hosts", missing, "it did not answer") for missing in sorted(set(expected) - {host["host"] for host in hosts})),
+        *(("hosts", host, (lost or {}).get(host) or "it did not answer") for host in missing),
         *((check, "cluster", message) for check, message in (failures or {}).items() if message),
         *((check, host["host"], message) for host in hosts for check, message in host["failures"].items() if message),
-        *(("nodes", host["node"], fault) for host in hosts for fault in _node_faults(nodes.get(host["node"]), host)),
+        *(("nodes", host["node"], fault) for host in hosts if asked for fault in _node_faults(nodes.get(host["node"]), host)),
         *(
             ("nodes", name, "it is a Node of no host in the inventory, and not ready: delete it if its host is gone")
             for name in sorted(set(nodes) - {host["node"] for host in hosts})

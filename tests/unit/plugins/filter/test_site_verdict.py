@@ -70,6 +70,9 @@ STRANGER = change(change(NODE, "metadata", "name", to="gone"), "status", "condit
     ("input_", "check", "says"),
     [
         ({"expected": ["h1", "h2"]}, "hosts", "h2: it did not answer"),
+        ({"expected": ["h1", "h2"], "lost": {"h1": "", "h2": "there is no file"}}, "hosts", "h2: there is no file"),
+        ({"expected": ["h1", "h2"], "lost": {"h2": ""}}, "hosts", "h2: it did not answer"),
+        ({"cluster": [], "failures": {"api": "connection refused"}}, "api", "cluster: connection refused"),
         ({"failures": {"network": "no answer", "api": ""}}, "network", "cluster: no answer"),
         ({"host": change(HOST, "failures", "containerd", to="it is dead")}, "containerd", "h1: it is dead"),
         ({"cluster": []}, "nodes", "ip-10-0-0-1: there is no such Node, wished for h1"),

@@ -1,0 +1,66 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""There is a verdict whatever is broken."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+KUBECTL = """#!/usr/bin/env python3
+import json, sys
+
+arguments = sys.argv[1:]
+space = next((a[12:] for a in arguments if a.startswith("--namespace=")), "")
+kind = "DaemonSet" if space else "Node"
+metadata = {"name": "some", "namespace": space}
+status = {"desiredNumberScheduled": 1, "numberAvailable": 0}
+print(json.dumps({"items": [{"kind": kind, "metadata": metadata, "spec": {}, "status": status}]}))
+"""
+
+
+def report(path: Path) -> tuple[bool, list[str]]:
+    verdict = json.loads(path.read_text())
+    return verdict["ok"], [failure["message"] for failure in verdict["failures"]]
+
+
+def test_no_host_answers(play: t.Any, tmp_path: Path) -> None:
+    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"))
+    assert said.status == 2
+    assert "3 check(s) failed" in said.text
+    ok, messages = report(tmp_path / "verdict.json")
+    assert not ok
+    assert messages == [
+        "head: it did not answer",
+        "worker: it did not answer",
+        "cluster: nobody asked the API, since head did not answer",
+    ]
+
+
+def test_a_host_without_the_platforms_file(play: t.Any, tmp_path: Path) -> None:
+    where = {"hyperpod_resource_config": str(tmp_path / "none.json"), "verdict_kubectl": "/nowhere/kubectl"}
+    play("gpufleet.k8s.verify", "--check", verdict_report=str(tmp_path / "verdict.json"), **LOCAL, **where)
+    ok, messages = report(tmp_path / "verdict.json")
+    assert not ok
+    assert [message.split(":")[0] for message in messages] == ["head", "worker", "cluster"]
+    assert all(str(tmp_path / "none.json") in message for message in messages[:2])
+    assert "/nowhere/kubectl" in messages[2]
+
+
+def test_workloads_of_the_network_are_looked_at(play: t.Any, tmp_path: Path) -> None:
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL)
+    kubectl.chmod(0o755)
+    roles = [
+        {"ansible.builtin.import_role": {"name": "gpufleet.k8s.verdict", "tasks_from": part}, "name": part.capitalize()}
+        for part in ("cluster", "verdict")
+    ]
+    plays = [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": roles}]
+    play(plays, "--check", verdict_report=str(tmp_path / "verdict.json"), verdict_kubectl=str(kubectl), **LOCAL)
+    _ok, messages = report(tmp_path / "verdict.json")
+    assert "DaemonSet kube-system/some: 0 of 1 pods are available" in messages
+    assert "DaemonSet kube-flannel/some: 0 of 1 pods are available" in messages
