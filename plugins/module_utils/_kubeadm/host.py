@@ -40,6 +40,7 @@ TRACES = (
 #: What pods and their network leave behind, which `kubeadm reset` says it does not remove.
 LEFTOVER_PATHS = (
     "etc/cni/net.d/10-flannel.conflist",
+    "opt/cni/bin/flannel",
     "run/flannel",
     "var/lib/cni",
     "var/lib/etcd/member",
