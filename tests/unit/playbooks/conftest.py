@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+
 class Said(t.NamedTuple):
     status: int
     text: str  # with every run of white space as one space
