@@ -82,6 +82,10 @@ def gates() -> list[Gate]:
         Gate("unit-core-newest", unit, "core-newest"),
         Gate("sanity-core-oldest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-oldest", tree=True),
         Gate("sanity-core-newest", ("ansible-test", "sanity", "--local", "--color", "no"), "core-newest", tree=True),
+        *(
+            Gate(f"dry-run-{core}", ("python", "tests/dry_run.py", f"dry-{core}"), core, bed=True)
+            for core in ("core-oldest", "core-newest")
+        ),
         Gate("galaxy", ("python", "tests/galaxy.py"), "importer", tree=True),
         Gate("demo", ("python", "tests/demo.py"), bed=True, limit=1800),
         *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name), bed=True) for name in targets()),
