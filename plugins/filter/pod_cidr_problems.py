@@ -28,6 +28,10 @@ options:
     description: How many nodes the cluster will have at its largest.
     type: int
     required: true
+  inventory:
+    description: How many nodes the inventory has now; the ranges must have room for the larger of both.
+    type: int
+    default: 0
   max_pods:
     description: C(maxPods) of the kubelets.
     type: int
@@ -84,9 +88,14 @@ def pod_cidr_problems(
     max_pods: int = 110,
     hosts: t.Mapping[str, str] | None = None,
     host_networks: t.Sequence[str] = (),
+    *,
+    inventory: int = 0,
 ) -> list[str]:
     """Sentences naming variable, value and remedy. Pure; never raises for what a user can have written."""
     networking = configuration.get("networking") or {}
+    wished = (int(max_nodes), f"kubeadm_max_nodes is {max_nodes}")
+    if int(inventory) > int(max_nodes):
+        wished = (int(inventory), f"the inventory has {inventory} (kubeadm_max_nodes is {max_nodes})")
     problems: list[str] = []
     ranges: dict[str, list[Network]] = {}
     for field in ("podSubnet", "serviceSubnet"):
@@ -103,7 +112,7 @@ def pod_cidr_problems(
 
     for network in ranges.get("podSubnet", []):
         mask, option = _mask(configuration, network.version, dual=len(ranges["podSubnet"]) > 1)
-        problems += _capacity(network, mask, option, int(max_nodes), int(max_pods))
+        problems += _capacity(network, mask, option, wished, int(max_pods))
     for network in ranges.get("serviceSubnet", []):
         problems += _service_size(network)
 
@@ -153,7 +162,7 @@ def _mask(configuration: t.Mapping[str, t.Any], version: int, dual: bool) -> tup
         return -1, f"{option} {wanted[-1]!r}"
 
 
-def _capacity(network: Network, mask: int, option: str, max_nodes: int, max_pods: int) -> list[str]:
+def _capacity(network: Network, mask: int, option: str, wished: tuple[int, str], max_pods: int) -> list[str]:
     what = f"{VARIABLE}.networking.podSubnet {network}"
     if not network.prefixlen <= mask <= network.max_prefixlen:
         return [f"{what} cannot be split into ranges of /{mask} a node ({option}): choose a mask from /{network.prefixlen} on"]
@@ -164,10 +173,11 @@ def _capacity(network: Network, mask: int, option: str, max_nodes: int, max_pods
             f"{MAX_SUBNET_BITS}: use a range from /{mask - MAX_SUBNET_BITS} on, or larger ranges a node"
         ]
     problems = []
-    if 2**bits < max_nodes:
-        needed = (max_nodes - 1).bit_length()
+    nodes, why = wished
+    if 2**bits < nodes:
+        needed = (nodes - 1).bit_length()
         problems.append(
-            f"{what} has room for {2**bits} nodes with /{mask} a node ({option}), kubeadm_max_nodes is {max_nodes}: a range of "
+            f"{what} has room for {2**bits} nodes with /{mask} a node ({option}), {why}: a range of "
             f"/{mask - needed} has room for {2**needed}. It cannot be changed in a running cluster"
         )
     pods = 2 ** (network.max_prefixlen - mask) - (RESERVED_ADDRESSES if network.version == 4 else 0)

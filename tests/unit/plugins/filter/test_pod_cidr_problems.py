@@ -44,6 +44,15 @@ def test_the_last_node_that_fits_and_the_first_that_does_not(pods, arguments, no
     assert f"kubeadm_max_nodes is {nodes + 1}" in problem
 
 
+@pytest.mark.parametrize(
+    ("planned", "inventory", "says"), [(2, 3, "the inventory has 3 (kubeadm_max_nodes is 2)"), (0, "3", "the inventory has 3 (")]
+)
+def test_what_the_inventory_has_counts_too(planned, inventory, says):
+    (problem,) = pod_cidr_problems(configuration("10.244.0.0/23"), max_nodes=planned, inventory=inventory)
+    assert says in problem
+    assert pod_cidr_problems(configuration("10.244.0.0/22"), max_nodes=planned, inventory=inventory) == []
+
+
 def test_the_range_in_the_message_has_room():
     (problem,) = pod_cidr_problems(configuration("10.244.0.0/16"), max_nodes=300)
     assert "a range of /15 has room for 512" in problem
