@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+GROUPS = {"kube_control_plane": ["head"], "kube_node": ["worker"]}
+
 
 class Said(t.NamedTuple):
     status: int
@@ -26,18 +28,20 @@ Play = t.Callable[..., Said]
 def play(tmp_path: Path) -> Play:
     """`play(PLAYBOOK, arguments..., **variables of all hosts)`; PLAYBOOK is a name in gpufleet.k8s, or a list of plays.
 
-    Hosts are `head` and `worker`, at a closed port of this machine.
+    Hosts are those of `groups`, at a closed port of this machine.
     """
 
-    def run(playbook: str | list[dict[str, t.Any]], *arguments: str, **variables: t.Any) -> Said:
+    def run(
+        playbook: str | list[dict[str, t.Any]], *arguments: str, groups: dict[str, list[str]] = GROUPS, **variables: t.Any
+    ) -> Said:
         if not isinstance(playbook, str):
             path = tmp_path / "play.yml"
             path.write_text(json.dumps(playbook))
             playbook = str(path)
         everywhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_become": False, **variables}
-        groups = {"kube_control_plane": {"hosts": {"head": {}}}, "kube_node": {"hosts": {"worker": {}}}}
+        children = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in groups.items()}
         inventory = tmp_path / "hosts.json"
-        inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": groups}}))
+        inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": children}}))
         done = subprocess.run(
             ["ansible-playbook", "--inventory", str(inventory), *arguments, playbook],
             env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"},
