@@ -118,14 +118,16 @@ def down() -> None:
 
 def clean() -> None:
     subprocess.run([str(BED), "down", "--all"], check=True)
-    listed = subprocess.run(
-        ["podman", "images", "--quiet", "localhost/gpufleet-node"], check=True, capture_output=True, text=True
-    )
-    if listed.stdout.split():
-        subprocess.run(["podman", "rmi", "--force", *listed.stdout.split()], check=True)
-    # What the Go tool caches is read-only, which rmtree does not remove.
-    subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=True)
-    shutil.rmtree(environments.CACHE)
+    if shutil.which("podman"):  # a machine without it has no node image
+        listed = subprocess.run(
+            ["podman", "images", "--quiet", "localhost/gpufleet-node"], check=True, capture_output=True, text=True
+        )
+        if listed.stdout.split():
+            subprocess.run(["podman", "rmi", "--force", *listed.stdout.split()], check=True)
+    if environments.CACHE.is_dir():
+        # What the Go tool caches is read-only, which rmtree does not remove.
+        subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=True)
+        shutil.rmtree(environments.CACHE)
     print(f"removed {environments.CACHE} and the node image; packages that were installed with apt-get stay")
 
 

@@ -1,11 +1,15 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the commands of tools/demo.py run; that they work is the gate `demo`."""
+"""What the commands of tools/demo.py run; that they work is the gate `demo`. And `make clean` where there never was a site."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +43,24 @@ def test_training_prepares_what_it_needs(ran):
     demo.train()
     assert [Path(command[0]).name for command in commands] == ["bed", "ansible-playbook", "ansible-playbook"]
     assert commands[0][1:] == ["prepare", "--with", "jobs"]
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_clean_without_podman(tmp_path: Path, used: bool) -> None:
+    programs, cache = tmp_path / "bin", tmp_path / "cache"
+    programs.mkdir()
+    for name in ("sh", "chmod", "env", "mkdir"):
+        (programs / name).symlink_to(shutil.which(name) or "")
+    (programs / "python3").symlink_to(sys.executable)
+    if used:
+        (cache / "venv").mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "demo.py", "clean"],
+        env={**os.environ, "PATH": str(programs), "GPUFLEET_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert not cache.exists()
