@@ -1,0 +1,50 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where nothing is to be done, check mode looks whether the promise holds."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+NOT_READY = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {"name": "node-a"},
+    "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "no network"}]},
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "actions", "says"),
+    [
+        ("flannel", [], "not ready after 0 s: Node node-a"),
+        ("flannel", ["join"], ""),  # a dry run does not bring the network
+        ("kubeadm", [], "is not a node of the cluster at version"),
+        ("kubeadm", ["join"], ""),
+    ],
+)
+def test_verify(play: t.Any, tmp_path: Path, role: str, actions: list[str], says: str) -> None:
+    kubectl, kubeconfig = tmp_path / "kubectl", tmp_path / "admin.conf"
+    kubectl.write_text(f"#!/bin/sh\necho '{json.dumps({'kind': 'List', 'items': [NOT_READY]})}'\n")
+    kubectl.chmod(0o755)
+    kubeconfig.touch()
+    task = {"ansible.builtin.import_role": {"name": f"gpufleet.k8s.{role}", "tasks_from": "verify"}}
+    said = play(
+        [{"name": "Verify", "hosts": "head", "gather_facts": False, "tasks": [task]}],
+        "--check",
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        flannel_kubectl=str(kubectl),
+        flannel_kubeconfig=str(kubeconfig),
+        kubeadm_version="1.36.3",
+        kubeadm_node_name="node-a",
+        kubeadm__found={"actions": actions, "version": "1.36.3", "node": {}},
+    )
+    assert said.status == (2 if says else 0), said.text
+    assert says in said.text
