@@ -50,7 +50,7 @@ def play(tmp_path: Path) -> Play:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         return Said(done.returncode, " ".join(done.stdout.split()))
