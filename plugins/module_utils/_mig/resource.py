@@ -117,7 +117,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
                 STALE.touch()
             return lambda: self._put_back(targets)
         elif action == "refresh":
-            _refresh()
+            self._refresh()
         elif action == "reload":
             _systemctl("daemon-reload")
         elif action in ("write", "remove"):
@@ -179,7 +179,13 @@ class Layout(Resource[tuple[Gpu, ...]]):
             self._restore(targets)
         finally:  # what was destroyed came back with another UUID
             if self.options.cdi:
-                _refresh()
+                self._refresh()
+
+    def _refresh(self) -> None:
+        """Without any device there is nothing to describe, and nvidia-ctk fails: GPUs in MIG mode that were emptied."""
+        if any(not gpu.mig or any(instance.computes for instance in gpu.instances) for gpu in self.engine.observe()):
+            _systemctl("restart", CDI_UNIT)
+        STALE.unlink(missing_ok=True)
 
     def _restore(self, targets: t.Mapping[int, Target]) -> None:
         """Back to the checkpoint from whatever is there now, proved by reading again. Twice, since one fault may be passing."""
@@ -258,11 +264,6 @@ def _systemctl(verb: str, *units: str) -> None:
     if why:
         hint = "".join(f"; see journalctl -u {unit}" for unit in units)
         raise ApplyError(f"systemctl {' '.join((verb, *units))} {why}{hint}")
-
-
-def _refresh() -> None:
-    _systemctl("restart", CDI_UNIT)
-    STALE.unlink(missing_ok=True)
 
 
 def _remember(unit: str, stopped: bool) -> None:

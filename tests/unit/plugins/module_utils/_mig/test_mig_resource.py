@@ -83,6 +83,8 @@ class World:
         if units == (UNIT,):
             self.running = verb == "start"
         if units == (resource.CDI_UNIT,):
+            if all(gpu.mig for gpu in self.gpus) and not self.uuids():
+                raise ApplyError("nvidia-ctk: invalid spec, no devices")
             self.described = self.uuids()
 
     # ---- the driver, as nvml.Nvml ----
@@ -226,6 +228,13 @@ def test_a_failure_also_puts_a_gpu_back_whose_reset_was_refused(world: World) ->
     with pytest.raises(ApplyError, match="create on 1: no") as failed:
         world.parted(SEVEN, TWO)
     assert shapes(world) == before and failed.value.facts["undo_failed"] == []
+
+
+def test_emptied_gpus_that_wait_for_a_reboot_are_not_described(world: World) -> None:
+    world.parted(SEVEN, SEVEN)
+    world.refuse_reset = frozenset([0, 1])
+    assert world.parted(OFF, OFF)["reboot_required"]
+    assert world.uuids() == set() and not resource.STALE.exists()
 
 
 def test_a_failed_verification_frees_the_gpus_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
