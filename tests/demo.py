@@ -75,7 +75,11 @@ def main() -> None:
     same("what the playbooks of the second `make demo` changed", plays(make("demo")), [0, 0])
 
     trained = make("demo-train")
-    told = {word for word in ("loss", "images_per_second", "resnet50-launcher") if word in trained.split("Tell how it went")[-1]}
+    told = {
+        word
+        for word in ("loss", "images_per_second", "resnet50-launcher")
+        if word in trained.rsplit("Tell how it went", maxsplit=1)[-1]
+    }
     same("what `make demo-train` told at its end", told, {"loss", "images_per_second", "resnet50-launcher"})
     site = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
     same("whether the launcher's log is kept", any((site / "logs").glob("resnet50-launcher-*.log")), True)

@@ -32,14 +32,14 @@ def play(tmp_path: Path) -> Play:
     """
 
     def run(
-        playbook: str | list[dict[str, t.Any]], *arguments: str, groups: dict[str, list[str]] = GROUPS, **variables: t.Any
+        playbook: str | list[dict[str, t.Any]], *arguments: str, groups: dict[str, list[str]] | None = None, **variables: t.Any
     ) -> Said:
         if not isinstance(playbook, str):
             path = tmp_path / "play.yml"
             path.write_text(json.dumps(playbook))
             playbook = str(path)
         everywhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_become": False, **variables}
-        children = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in groups.items()}
+        children = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in (groups or GROUPS).items()}
         inventory = tmp_path / "hosts.json"
         inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": children}}))
         done = subprocess.run(
