@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import JoinData
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.planner import (
+    SETTLING,
     BootstrapToken,
     Cluster,
     Observed,
@@ -358,7 +359,9 @@ def test_run_often_enough_the_published_token_never_ends(world: World, wanted: W
         )
         world.run(wanted)
     mine = [token for token in world.cluster.tokens if token.owner == NAME and token.life(world.now) > wanted.grace]
-    assert len(mine) <= 1 + len(pauses)
+    # One that another writer may be about to publish is let alone.
+    settled = [token for token in mine if token.created is None or world.now - token.created > SETTLING]
+    assert len(settled) <= 1 + len(pauses)
 
 
 @given(worlds(), wanteds, st.lists(st.integers(0, 2), max_size=40))
