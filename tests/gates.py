@@ -90,7 +90,7 @@ def gates() -> list[Gate]:
         Gate("galaxy", ("python", "tests/galaxy.py"), "importer", tree=True),
         Gate("demo", ("python", "tests/demo.py"), bed=True, limit=1800),
         *(Gate(f"integration-{name}", ("python", "tests/integration/run.py", name), bed=True) for name in targets()),
-        *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), bed=True, limit=2400) for name in scenarios()),
+        *(Gate(f"molecule-{name}", ("molecule", "test", "-s", name), bed=True, limit=3000) for name in scenarios()),
     ]
 
 
