@@ -155,14 +155,21 @@ class Training(Resource[Observed]):
             trouble = f"it has not begun within {self.wish['start_timeout']} s: {status.not_started(job, pods, events)}"
         return trouble
 
-    def _events(self) -> list[Object]:
-        """Warnings about the job and its pods, the newest last."""
+    def _events(self, which: str = "type=Warning") -> list[Object]:
+        """Events about the job and its pods, the newest last."""
         events = self.kubectl.objects(
-            "get", "events", f"--namespace={self.wish['namespace']}", "--field-selector=type=Warning", "--sort-by=.lastTimestamp"
+            "get", "events", f"--namespace={self.wish['namespace']}", f"--field-selector={which}", "--sort-by=.lastTimestamp"
         )
         name = self.wish["name"]
         mine = re.compile(rf"{re.escape(name)}(-launcher(-.+)?|-worker-\d+|-[a-z0-9]{{5}})?")
         return [event for event in events if mine.fullmatch(str((event.get("involvedObject") or {}).get("name")))]
+
+    def _scheduled(self) -> list[Object]:
+        """Which pods the scheduler placed; none for a user who may not read events: the failure is told all the same."""
+        try:
+            return self._events("reason=Scheduled")
+        except KubectlError:
+            return []
 
     def _logs(self, pods: t.Sequence[Object], whole: bool) -> dict[str, str]:
         """Logs by pod, those of all workers together. A pod that was removed since the look has none."""
@@ -199,7 +206,7 @@ class Training(Resource[Observed]):
         report = self._report(job, pods, "failed")
         told = status.speaker(pods)
         log = report["logs"].get(told["metadata"]["name"], "") if told else ""
-        reason = trouble or status.failure(job, pods, self.wish["time_limit"])
+        reason = trouble or status.failure(job, pods, self._scheduled(), self.wish["time_limit"])
         lines = status.last_lines(log)
         left = "It was left as it is"
         if self.wish["on_failure"] == "remove":

@@ -99,13 +99,13 @@ def not_started(job: Object, pods: t.Sequence[Object], events: t.Sequence[Object
     return ("; ".join(reasons) or "all its pods run, but it does not") + last
 
 
-def failure(job: Object, pods: t.Sequence[Object], time_limit: int | None) -> str:
-    """Which pod failed and why, of a job that has failed."""
+def failure(job: Object, pods: t.Sequence[Object], events: t.Sequence[Object], time_limit: int | None) -> str:
+    """Which pod failed and why, of a job that has failed. `events`: those of the job and its pods, of every type."""
     found = condition(job, "Failed")
     reason, message = str(found.get("reason", "")), str(found.get("message", ""))
     if reason.startswith("DeadlineExceeded"):
         return f"it ran longer than its time_limit{f' of {time_limit} s' if time_limit else ''} and was ended"
-    causes = _replaced_workers(pods) + [text for pod in pods for text in [_pod_failure(pod)] if text]
+    causes = _lost_workers(job, pods, events) + [text for pod in pods for text in [_pod_failure(pod)] if text]
     if not speaker(pods):
         ttl = _policy(job).get("ttlSecondsAfterFinished")  # an MPIJob's goes to its launcher
         removed = "" if ttl is None else f", or removed {ttl} s after its end, as ttl_after_finished says"
@@ -113,17 +113,28 @@ def failure(job: Object, pods: t.Sequence[Object], time_limit: int | None) -> st
     return "; ".join(causes) or f"{reason}: {message}"
 
 
-def _replaced_workers(pods: t.Sequence[Object]) -> list[str]:
-    """The launcher comes after all workers, so a worker that is younger has replaced one that was lost on the way."""
+def _lost_workers(job: Object, pods: t.Sequence[Object], events: t.Sequence[Object]) -> list[str]:
+    """Workers that the operator made anew: younger than the launcher, which comes after all workers, or scheduled twice.
+
+    The events are asked too because a clean-up policy removes the new worker as soon as the launcher has failed.
+    """
     launcher = speaker(pods)
-    if not launcher or part_of(launcher) != "launcher":
-        return []
-    since = str(launcher["metadata"]["creationTimestamp"])
-    return [
-        f"worker {pod['metadata']['name']} was lost while it trained (killed, evicted or deleted) and made anew"
-        for pod in pods
-        if part_of(pod) == "worker" and str(pod["metadata"]["creationTimestamp"]) > since
-    ]
+    lost = set()
+    if launcher and part_of(launcher) == "launcher":
+        since = str(launcher["metadata"]["creationTimestamp"])
+        lost = {
+            str(pod["metadata"]["name"])
+            for pod in pods
+            if part_of(pod) == "worker" and str(pod["metadata"]["creationTimestamp"]) > since
+        }
+    scheduled: dict[str, set[str]] = {}
+    for event in events:
+        about, when = event.get("involvedObject") or {}, event.get("eventTime") or event.get("firstTimestamp")
+        if event.get("reason") == "Scheduled" and when and _time(when) >= _time(job["metadata"]["creationTimestamp"]):
+            scheduled.setdefault(str(about.get("name")), set()).add(str(about.get("uid")))
+    workers = re.compile(rf"{re.escape(job['metadata']['name'])}-worker-\d+")
+    lost |= {name for name, uids in scheduled.items() if len(uids) > 1 and workers.fullmatch(name)}
+    return [f"worker {name} was lost while it trained (killed, evicted or deleted) and made anew" for name in sorted(lost)]
 
 
 def _pod_failure(pod: Object) -> str | None:

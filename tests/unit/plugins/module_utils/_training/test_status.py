@@ -131,8 +131,28 @@ def ended(code: int, reason: str = "Error") -> dict[str, t.Any]:
     ],
 )
 def test_why_it_failed(found: dict[str, t.Any], pods: list[dict[str, t.Any]], says: list[str]) -> None:
-    reason = status.failure(found, pods, 60)
+    reason = status.failure(found, pods, [], 60)
     assert all(part in reason for part in says), reason
+
+
+def placed(uid: str, when: str, name: str = "t-worker-1") -> dict[str, t.Any]:
+    return {"reason": "Scheduled", "eventTime": when, "involvedObject": {"name": name, "uid": uid}}
+
+
+@pytest.mark.parametrize(
+    ("events", "lost"),
+    [
+        ([placed("a", EARLY), placed("b", LATE)], True),
+        ([placed("a", EARLY), placed("a", LATE)], False),
+        ([placed("a", "2020-01-01T00:00:00.000001Z"), placed("b", LATE)], False),  # of a run before under the same name
+        ([placed("a", EARLY, "t-launcher-x"), placed("b", LATE, "t-launcher-x")], False),
+        ([{**placed("a", EARLY), "eventTime": None, "firstTimestamp": EARLY}, placed("b", LATE)], True),
+    ],
+)
+def test_a_lost_worker_whose_successor_was_cleaned_up(events: list[dict[str, t.Any]], lost: bool) -> None:
+    """The clean-up policy takes the new worker as soon as the launcher has failed: only events tell of it."""
+    reason = status.failure(job(Failed="Backoff"), [pod(phase="Failed", **ended(1)), pod("t-worker-0")], events, 60)
+    assert ("worker t-worker-1 was lost" in reason) is lost
 
 
 def test_what_keeps_it_from_running() -> None:
