@@ -30,6 +30,7 @@ from .schema import schema
 
 SETTLE = 20.0  # seconds that a kubelet which has just started gets to answer or to exit
 ASIDE = Path("/var/lib/gpufleet")
+UNITS = Path("/etc/systemd/system")
 CONFIG_ARGS = "KUBELET_CONFIG_ARGS"  # of kubeadm's own packages' unit
 ALPHA_VARIABLE = "KUBELET_CONFIG_DROPIN_DIR_ALPHA"  # without it, 1.28 and 1.29 refuse --config-dir
 K3S_FILES = Path("/etc/rancher/k3s")
@@ -68,7 +69,7 @@ K3S = Layout(
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit as `systemctl show` has it."""
+    """A systemd unit as `systemctl show` has it: as systemd loaded it, which its files may have left behind."""
 
     name: str
     loaded: bool
@@ -78,6 +79,7 @@ class Unit:
     environment: t.Mapping[str, str]
     environment_files: tuple[str, ...]
     result: str
+    drop_ins: tuple[str, ...] = ()
 
 
 class Host:
@@ -88,6 +90,8 @@ class Host:
         self._run = run
         self.layout = self._layout(params["provider"])
         self.aside = ASIDE / f"kubelet_config-{params['name']}.json"
+        #: The systemd drop-in that adds --config-dir, where that was missing.
+        self.unit_file = UNITS / f"{self.layout.unit}.service.d/90-gpufleet-config-dir.conf"
 
     # Reading.
 
@@ -104,6 +108,10 @@ class Host:
         new_config_dir = next_config_dir or self.layout.config_dir
         texts, drop_ins = self._drop_ins(config_dir or new_config_dir)
         version = self.version(unit)
+        left = self._json(self.aside) or {}
+        exists, loaded = self.unit_file.exists(), str(self.unit_file) in unit.drop_ins
+        # A run that died may have removed the file of a unit that is still loaded with it, or not finished adding it.
+        pending = (loaded and not exists) or (exists and left.get(str(self.unit_file), "") is None)
         observed = Kubelet(
             version=version,
             active=unit.running,
@@ -117,10 +125,10 @@ class Host:
             cpu_state=self._json(Path(root_dir, "cpu_manager_state")),
             memory_state=self._json(Path(root_dir, "memory_manager_state")),
             root_dir=root_dir,
-            needs_config_dir=self.layout.flags and not next_config_dir,
-            own_config_dir=self._unit_file().exists(),
+            needs_config_dir=self.layout.flags and (pending or not next_config_dir),
+            own_config_dir=exists or loaded,
             machine=topology.read(),
-            left=self._json(self.aside) or {},
+            left=left,
         )
         found, error = None, "the kubelet does not run"
         if unit.running:
@@ -161,7 +169,7 @@ class Host:
         return identity(Path(path or self.layout.kubeconfig))
 
     def unit(self) -> Unit:
-        wanted = "LoadState,ActiveState,SubState,MainPID,ExecStart,Environment,EnvironmentFiles,Result"
+        wanted = "LoadState,ActiveState,SubState,MainPID,ExecStart,Environment,EnvironmentFiles,Result,DropInPaths"
         text = self.command("systemctl", "show", self.layout.unit, f"--property={wanted}")
         found: dict[str, str] = {}
         for line in text.splitlines():
@@ -179,6 +187,7 @@ class Host:
             {key: value for key, _equals, value in pairs},
             tuple(files),
             found.get("Result", ""),
+            tuple(found.get("DropInPaths", "").split()),
         )
 
     def settled(self) -> Unit:
@@ -301,12 +310,13 @@ class Host:
             _temporary(path).unlink(missing_ok=True)
         self.put(str(self.aside), None)
 
-    def add_config_dir(self, folder: str, minor: int) -> t.Callable[[], None] | None:
-        """Gives the kubelet's unit --config-dir. Returns how to undo it; None when the unit has it already."""
+    def add_config_dir(self, folder: str, minor: int) -> None:
+        """Gives the kubelet's unit --config-dir, unless it has one."""
+        self.command("systemctl", "daemon-reload")  # a run that died may have changed files that systemd has not read yet
         unit = self.unit()
         Path(folder).mkdir(parents=True, exist_ok=True)
         if "config-dir" in dict(merge.parse_flags(self.unit_flags(unit), ())):
-            return None
+            return
         argv = " ".join(unit.argv)
         if any(CONFIG_ARGS in word for word in unit.argv) and CONFIG_ARGS in unit.environment:
             lines = [f'Environment="{CONFIG_ARGS}={unit.environment[CONFIG_ARGS]} --config-dir={folder}"']
@@ -314,23 +324,12 @@ class Host:
             lines = ["ExecStart=", f"ExecStart={argv.replace('%', '%%')} --config-dir={folder}"]
         if minor < 30:
             lines.append(f"Environment={ALPHA_VARIABLE}=1")
-        return self.put_unit_file("# Managed by gpufleet.k8s (kubelet_config)\n[Service]\n" + "\n".join(lines) + "\n")
+        self.put_unit_file("# Managed by gpufleet.k8s (kubelet_config)\n[Service]\n" + "\n".join(lines) + "\n")
 
-    def _unit_file(self) -> Path:
-        """The systemd drop-in that adds --config-dir, where that was missing."""
-        return Path(f"/etc/systemd/system/{self.layout.unit}.service.d/90-gpufleet-config-dir.conf")
-
-    def put_unit_file(self, text: str | None) -> t.Callable[[], None]:
-        """Writes or removes it. Returns how to undo that."""
-        path = self._unit_file()
-        before = path.read_text(encoding="utf-8") if path.exists() else None
-
-        def put(content: str | None) -> None:
-            self.put(str(path), content)
-            self.command("systemctl", "daemon-reload")
-
-        put(text)
-        return lambda: put(before)
+    def put_unit_file(self, text: str | None) -> None:
+        """Writes or removes (None) the systemd drop-in."""
+        self.put(str(self.unit_file), text)
+        self.command("systemctl", "daemon-reload")
 
     def stop(self) -> None:
         self.command("systemctl", "stop", self.layout.unit)

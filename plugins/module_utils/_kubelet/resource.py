@@ -90,11 +90,14 @@ class KubeletConfig(Resource[Kubelet]):
         elif step.action == "drain":
             self._drain(step.args["mark"])
         elif step.action == "stop":
-            undo = self._stop(step.args["paths"])
-        elif step.action == "add --config-dir to":
-            undo = self.host.add_config_dir(step.args["folder"], self.found.minor)
-        elif step.action == "take --config-dir from":
-            undo = self.host.put_unit_file(None)
+            undo = self._stop([*step.args["paths"], str(self.host.unit_file)])
+        elif step.action in ("add --config-dir to", "take --config-dir from"):
+            path = str(self.host.unit_file)
+            undo = partial(self.host.put_unit_file, self._aside().get(path, _text(path)))
+            if step.action.startswith("add"):
+                self.host.add_config_dir(step.args["folder"], self.found.minor)
+            else:
+                self.host.put_unit_file(None)
         elif step.action in ("write", "remove"):
             text = self._aside().get(step.subject, self.found.texts.get(step.subject))
             self.host.put(step.subject, step.args["text"])
@@ -158,9 +161,15 @@ class KubeletConfig(Resource[Kubelet]):
             raise
 
     def _back(self) -> None:
-        """The old files are back: start the kubelet as it was."""
+        """Starts the kubelet as it was. What this run did not change itself may be the work of one that was killed."""
         begin = time.monotonic()
         deadline = begin + self.limit
+        for path, text in self._aside().items():
+            now = _text(path)
+            # A state file of the right policy may know pods that came since then.
+            if now == text or (path.endswith(planner.STATES) and _policy(now) == _policy(text)):
+                continue
+            (self.host.put_unit_file if path == str(self.host.unit_file) else partial(self.host.put, path))(text)
         self._wait_ready(self.host.start(planner.healthz(self.found.configz or {}), deadline), deadline)
         self.host.forget()
         self.seconds["roll back"] = round(time.monotonic() - begin, 2)
@@ -215,6 +224,13 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         except GpufleetError as error:
             error.facts["seconds"] = resource.seconds
             raise
+
+
+def _policy(state: str | None) -> t.Any:
+    try:
+        return json.loads(state or "{}").get("policyName")
+    except ValueError:
+        return None  # cut off
 
 
 def _text(path: str) -> str | None:

@@ -44,7 +44,7 @@ class Recorder:
 
     def __init__(self, tmp_path: t.Any) -> None:
         self.told: list[str] = []
-        self.aside = tmp_path / "aside"
+        self.aside, self.unit_file = tmp_path / "aside", tmp_path / "unit"
 
     def observe(self) -> t.Any:
         return kubelet()
