@@ -21,6 +21,12 @@ Config = t.Dict[str, t.Any]  # noqa: UP006  evaluated at run time on Python 3.8 
 #: What a kubelet fills in from the machine it runs on, and how configz labels its answer since 1.36.
 COMPUTED = frozenset({"tlsCertFile", "tlsPrivateKeyFile", "apiVersion", "kind"})
 
+#: Fields that have a default only with a feature gate.
+GATED = {
+    "crashLoopBackOff": "KubeletCrashLoopBackOffMax",
+    "imagePullCredentialsVerificationPolicy": "KubeletEnsureSecretPulledImages",
+}
+
 #: pkg/kubelet/eviction/defaults_linux.go; filled in when the configuration file names no thresholds.
 EVICTION_HARD = {
     "memory.available": "100Mi",
@@ -45,13 +51,15 @@ def merge_patch(target: t.Any, patch: t.Any) -> t.Any:
 
 
 def effective(
-    schema: Schema, base: t.Mapping[str, t.Any], drop_ins: t.Iterable[t.Mapping[str, t.Any]], flags: t.Sequence[str] = ()
+    schema: Schema, base: t.Mapping[str, t.Any], drop_ins: t.Sequence[t.Mapping[str, t.Any]], flags: t.Sequence[str] = ()
 ) -> Config:
     """What configz shows for a kubelet that starts with this file, these drop-ins (in the order of reading) and these flags.
 
     Defaults of the kubelet's own are filled in; a default that it computes from the machine is not.
     """
     config = with_defaults(schema, base)
+    if drop_ins:  # it is written out to be merged, and that leaves empty lists out
+        config = with_defaults(schema, {key: value for key, value in config.items() if value != []})
     if "evictionHard" not in config:
         config["evictionHard"] = dict(EVICTION_HARD)
     elif config.get("mergeDefaultEvictionSettings"):
@@ -80,7 +88,10 @@ def with_defaults(schema: Schema, config: t.Mapping[str, t.Any]) -> Config:
     filled = {
         key: copy.deepcopy(value) for key, value in config.items() if value is not None and key not in ("apiVersion", "kind")
     }
-    return _fill(schema, ROOT, filled, schema.defaults)
+    # pkg/kubelet/apis/config/v1beta1/defaults.go: the defaults that depend on something else
+    defaults = {key: value for key, value in schema.defaults.items() if key not in GATED or schema.gate(GATED[key], filled)}
+    defaults["serializeImagePulls"] = (filled.get("maxParallelImagePulls") or 0) < 2
+    return _fill(schema, ROOT, filled, defaults)
 
 
 def _fill(schema: Schema, kind: str, value: Config, defaults: t.Mapping[str, t.Any]) -> Config:
@@ -89,8 +100,8 @@ def _fill(schema: Schema, kind: str, value: Config, defaults: t.Mapping[str, t.A
         its = fields.get(key, "any")
         if its in schema.types and isinstance(default, dict):
             value[key] = _fill(schema, its, dict(value.get(key) or {}), default)
-        elif value.get(key) is None or (not its.startswith("?") and schema.is_zero(its, value[key])):
-            # Only a pointer can tell "set to zero" from "not set".
+        elif value.get(key) is None or (not its.startswith(("?", "[]", "{}")) and schema.is_zero(its, value[key])):
+            # Only pointers, lists and maps can tell "set to zero" from "not set".
             value[key] = copy.deepcopy(default)
     return value
 

@@ -51,6 +51,14 @@ def quantity(text: str) -> Fraction:
     return -value if sign == "-" else value
 
 
+def whole(text: str) -> int:
+    """A quantity without a fraction."""
+    value = quantity(text)
+    if value.denominator != 1:
+        raise ValueError(f"{text!r} is no whole number")
+    return int(value)
+
+
 def duration(text: str) -> int:
     """Nanoseconds of a Go duration: `10s`, `1m30s`, `1.5h`; `0` needs no unit."""
     if text in ("0", "+0", "-0"):

@@ -6,7 +6,9 @@
 PRIVATE: this module util is for this collection only and may change without notice.
 
 Each rule takes a `Case` and yields sentences that begin with the field at fault. Sources, all in k8s.io/kubernetes:
-pkg/kubelet/apis/config/validation, pkg/kubelet/cm/{cpumanager,memorymanager,topologymanager}, cmd/kubelet/app/server.go.
+pkg/kubelet/apis/config/validation, pkg/kubelet/{kubelet.go,eviction,logs,sysctl}, cmd/kubelet/app/{server,auth}.go,
+pkg/kubelet/cm/{cpumanager,memorymanager,topologymanager}; in k8s.io/component-base: cli/flag, logs, metrics, tracing.
+Nothing is refused that the kubelet of that minor takes: tools/kubelet_types/verdicts.py asks its own validation.
 Designs: KEP-3570 (CPU manager), KEP-2625, KEP-2902, KEP-4540 (its options), KEP-693, KEP-3545 (topology manager and its
 options), KEP-1769 (memory manager).
 """
@@ -14,12 +16,14 @@ options), KEP-1769 (memory manager).
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 import struct
 import typing as t
 from dataclasses import dataclass
 from fractions import Fraction
 
+from .._kube import taints
 from . import quantity
 from .schema import Schema
 from .topology import Machine
@@ -32,22 +36,60 @@ SIGNALS = (
     "nodefs.inodesFree",
     "imagefs.available",
     "imagefs.inodesFree",
-    "containerfs.available",
-    "containerfs.inodesFree",
     "allocatableMemory.available",
     "pid.available",
 )
+SIGNALS_FROM_29 = ("containerfs.available", "containerfs.inodesFree")
+NAMESPACED = ("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")  # what sysctls that can be unsafe begin with
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 MOST_NUMA_NODES = 8  # of the topology manager, unless max-allowable-numa-nodes says more
 
+#: Path of a field -> its values. Empty is the default.
 ENUMS = {
+    "authorization.mode": ("AlwaysAllow", "Webhook"),
     "cpuManagerPolicy": ("none", "static"),
     "memoryManagerPolicy": ("None", "Static"),
+    "memoryReservationPolicy": ("None", "TieredReservation"),
     "topologyManagerPolicy": ("none", "best-effort", "restricted", "single-numa-node"),
     "topologyManagerScope": ("container", "pod"),
     "cgroupDriver": ("cgroupfs", "systemd"),
     "hairpinMode": ("none", "hairpin-veth", "promiscuous-bridge"),
     "configMapAndSecretChangeDetectionStrategy": ("Get", "Cache", "Watch"),
+    "imagePullCredentialsVerificationPolicy": (
+        "NeverVerify",
+        "NeverVerifyPreloadedImages",
+        "NeverVerifyAllowlistedImages",
+        "AlwaysVerify",
+    ),
+    "logging.format": ("text", "json"),
+    "tlsMinVersion": ("VersionTLS10", "VersionTLS11", "VersionTLS12", "VersionTLS13"),
 }
+#: Go's crypto/tls knows the same names since 1.14, insecure ones among them.
+_ECDHE = tuple(
+    f"TLS_ECDHE_{key}_WITH_{cipher}"
+    for key in ("ECDSA", "RSA")
+    for cipher in (
+        "AES_128_GCM_SHA256",
+        "AES_256_GCM_SHA384",
+        "CHACHA20_POLY1305_SHA256",
+        "CHACHA20_POLY1305",
+        "AES_128_CBC_SHA256",
+        "AES_128_CBC_SHA",
+        "AES_256_CBC_SHA",
+        "RC4_128_SHA",
+    )
+)
+CIPHERS = (
+    *("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"),
+    *_ECDHE,
+    "TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA",
+    *(f"TLS_RSA_WITH_AES_{its}" for its in ("128_CBC_SHA", "128_CBC_SHA256", "128_GCM_SHA256", "256_CBC_SHA", "256_GCM_SHA384")),
+    *("TLS_RSA_WITH_3DES_EDE_CBC_SHA", "TLS_RSA_WITH_RC4_128_SHA"),
+)
+#: Go's HTTP/2 server needs one of them.
+HTTP2_CIPHERS = ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
+
+#: Path of a field -> least and greatest value.
 RANGES: dict[str, tuple[int, int | None]] = {
     "imageGCHighThresholdPercent": (0, 100),
     "imageGCLowThresholdPercent": (0, 100),
@@ -71,7 +113,34 @@ RANGES: dict[str, tuple[int, int | None]] = {
     "maxParallelImagePulls": (1, None),
     "containerLogMaxFiles": (2, None),
     "containerLogMaxWorkers": (1, None),
+    "logging.verbosity": (0, 2**31 - 1),
+    "tracing.samplingRatePerMillion": (0, 10**6),
+    "userNamespaces.idsPerPod": (65536, 2**32 - 1),
 }
+#: The same for durations, in nanoseconds, with the text for people and the first minor that minds.
+DURATIONS: dict[str, tuple[int, int | None, str, int]] = {
+    "syncFrequency": (1, None, "positive", 28),
+    "logging.flushFrequency": (1, None, "positive", 35),
+    "imageMinimumGCAge": (0, None, "zero or more", 36),
+    "imageMaximumGCAge": (0, None, "zero or more", 29),
+    "containerLogMonitorInterval": (3 * 10**9, None, "at least 3s", 30),
+    "cpuCFSQuotaPeriod": (10**6, 10**9, "1ms to 1s", 28),
+    "crashLoopBackOff.maxContainerRestartPeriod": (10**9, 300 * 10**9, "1s to 300s", 32),
+}
+#: (path of a field, the feature gate that it needs, the only value that does; None: any but the zero value)
+GATED = (
+    ("crashLoopBackOff.maxContainerRestartPeriod", "KubeletCrashLoopBackOffMax", None),
+    ("enableSystemLogQuery", "NodeLogQuery", None),
+    ("imageMaximumGCAge", "ImageMaximumGCAge", None),
+    ("imagePullCredentialsVerificationPolicy", "KubeletEnsureSecretPulledImages", None),
+    ("logging.format", "LoggingBetaOptions", "json"),
+    ("memoryReservationPolicy", "MemoryQoS", "TieredReservation"),
+    ("memorySwap.swapBehavior", "NodeSwap", None),
+    ("preloadedImagesVerificationAllowlist", "KubeletEnsureSecretPulledImages", None),
+    ("serverTLSBootstrap", "RotateKubeletServerCertificate", None),
+    ("shutdownGracePeriodByPodPriority", "GracefulNodeShutdownBasedOnPodPriority", None),
+    ("tracing", "KubeletTracing", None),
+)
 #: Pairs of static CPU policy options that exclude each other.
 EXCLUSIVE_OPTIONS = (
     ("full-pcpus-only", "distribute-cpus-across-cores"),
@@ -103,21 +172,40 @@ class Case:
     def map(self, key: str) -> dict[str, t.Any]:
         return self.config.get(key) or {}
 
-    def seconds(self, key: str) -> float:
-        return quantity.duration(self.text(key) or "0") / 10**9
+    def at(self, path: str) -> t.Any:
+        """The value at a path in dots; None where there is none."""
+        inside: t.Any = self.config
+        for part in path.split("."):
+            inside = inside.get(part) if isinstance(inside, dict) else None
+        return inside
+
+    def set(self, path: str) -> t.Any:
+        """The same; None also for a zero that Go cannot tell from a field that is not there."""
+        value = self.at(path)
+        try:
+            kind = self.schema.kind(path)
+        except KeyError:
+            return None  # not a field of this minor
+        return None if not kind.startswith("?") and self.schema.is_zero(kind, value) else value
+
+    def nanoseconds(self, path: str) -> int:
+        """A duration. logging.flushFrequency may be a number."""
+        value = self.at(path) or 0
+        return value if isinstance(value, int) else quantity.duration(str(value))
+
+    def gate(self, name: str) -> bool:
+        return self.schema.gate(name, self.config)
 
 
 def problems(case: Case) -> list[str]:
     """Why this kubelet would not start, or not work, with this configuration. Types are right by then (schema.problems)."""
     # The rules after the first ones compute with what these have checked.
-    return of_values(case) or [
-        sentence for rule in (_together, _cpu, _cpu_options, _memory, _topology) for sentence in rule(case)
-    ]
+    return of_values(case) or [sentence for rule in TOGETHER for sentence in rule(case)]
 
 
 def of_values(case: Case) -> list[str]:
     """The problems that a value has by itself, on any machine."""
-    return [sentence for rule in (_gates, _enums, _ranges, _maps, _eviction) for sentence in rule(case)]
+    return [sentence for rule in (_gates, _enums, _ranges, _texts, _enforcement, _maps, _eviction) for sentence in rule(case)]
 
 
 def warnings(case: Case) -> t.Iterator[str]:
@@ -151,7 +239,7 @@ def reserved_memory(case: Case) -> int:
     """Bytes that Node Allocatable takes off: kubeReserved, systemReserved and the hard eviction threshold."""
     text = str(case.map("evictionHard").get("memory.available", "0%"))
     if text.endswith("%"):
-        share = 0.0 if text in ("0%", "100%") else float(text[:-1])
+        share = 0.0 if text in ("0%", "100%") else float(text.rstrip("%"))
         # The kubelet keeps the percentage in 32 bits: 10% of 64 GiB is a few bytes off the true tenth.
         share = _float32(_float32(share) / 100)
         eviction = int(case.machine.memory * share)
@@ -176,31 +264,87 @@ def _gates(case: Case) -> t.Iterator[str]:
 
 
 def _enums(case: Case) -> t.Iterator[str]:
-    for key, values in ENUMS.items():
-        value = case.config.get(key)
-        if value not in (None, "", *values):
-            yield f"{key} is {value!r}; it must be one of {', '.join(values)}"
-    given = case.config.get("enforceNodeAllocatable") or []
-    for value in given:
-        if value not in ENFORCEMENTS:
-            yield f"enforceNodeAllocatable has {value!r}; it may hold {', '.join(ENFORCEMENTS)}"
-        elif ENFORCEMENTS[value] and not case.text(ENFORCEMENTS[value]):
-            yield f"enforceNodeAllocatable has {value!r}, which needs {ENFORCEMENTS[value]}"
+    swaps = ("NoSwap", "LimitedSwap") if case.schema.minor >= 30 else ("LimitedSwap", "UnlimitedSwap")
+    for path, values in {**ENUMS, "memorySwap.swapBehavior": swaps}.items():
+        value = case.set(path)
+        if value not in (None, *values):
+            yield f"{path} is {value!r}; in kubelet 1.{case.schema.minor} it must be one of {', '.join(values)}"
+    for index, value in enumerate(case.config.get("tlsCipherSuites") or ()):
+        if value not in CIPHERS:
+            yield f"tlsCipherSuites[{index}] is {value!r}; it must be one of {', '.join(CIPHERS)}"
+    for index, taint in enumerate(case.config.get("registerWithTaints") or ()):
+        where = f"registerWithTaints[{index}]"
+        if problem := taints.key_problem(str(taint.get("key") or "")):
+            yield f"{where}.key is {taint.get('key')!r}; it {problem}"
+        if problem := taints.value_problem(str(taint.get("value") or "")):
+            yield f"{where}.value is {taint.get('value')!r}; it {problem}"
+        if taint.get("effect") not in (None, "", *taints.EFFECTS):
+            yield f"{where}.effect is {taint.get('effect')!r}; it must be one of {', '.join(taints.EFFECTS)}"
+        if taint.get("timeAdded"):
+            yield f"{where}.timeAdded cannot be chosen; leave it out"
+
+
+def _enforcement(case: Case) -> t.Iterator[str]:
+    minor, given = case.schema.minor, case.config.get("enforceNodeAllocatable") or []
+    known = {value: cgroup for value, cgroup in ENFORCEMENTS.items() if minor >= 32 or not value.endswith("-compressible")}
+    for value in dict.fromkeys(given):
+        if value not in known:
+            yield f"enforceNodeAllocatable has {value!r}; in kubelet 1.{minor} it may hold {', '.join(known)}"
+        elif known[value] and not case.text(known[value]):
+            yield f"enforceNodeAllocatable has {value!r}, which needs {known[value]}"
+        if minor >= 32 and f"{value}-compressible" in given:
+            yield f"enforceNodeAllocatable has both {value} and {value}-compressible; they exclude each other"
     if "none" in given and len(given) > 1:
         yield "enforceNodeAllocatable has 'none', which stands alone"
-    if len(set(given)) < len(given):
+    if minor >= 31 and len(set(given)) < len(given):
         yield f"enforceNodeAllocatable names something twice: {', '.join(given)}"
-    swap = case.map("memorySwap").get("swapBehavior", "")
-    swaps = ("NoSwap", "LimitedSwap") if case.schema.minor >= 30 else ("UnlimitedSwap", "LimitedSwap")
-    if swap not in ("", *swaps):
-        yield f"memorySwap.swapBehavior is {swap!r}; it must be one of {', '.join(swaps)}"
 
 
 def _ranges(case: Case) -> t.Iterator[str]:
-    for key, (low, high) in RANGES.items():
-        value = case.config.get(key)
+    for path, (low, high) in RANGES.items():
+        value = case.set(path)
         if value is not None and (value < low or (high is not None and value > high)):
-            yield f"{key} is {value}; it must be " + (f"{low} to {high}" if high is not None else f"at least {low}")
+            yield f"{path} is {value}; it must be " + (f"{low} to {high}" if high is not None else f"at least {low}")
+    for path, (low, high, text, first) in DURATIONS.items():
+        if case.schema.minor < first or case.set(path) is None:
+            continue
+        span = case.nanoseconds(path)
+        if span < low or (high is not None and span > high):
+            yield f"{path} is {case.at(path)}; it must be {text}"
+    ids = case.set("userNamespaces.idsPerPod")
+    if ids is not None and ids % 65536:
+        yield f"userNamespaces.idsPerPod is {ids}; it must be a multiple of 65536"
+    factor = case.config.get("memoryThrottlingFactor")
+    if factor is not None and not 0 < factor <= 1:
+        yield f"memoryThrottlingFactor is {factor}; it must be greater than 0 and at most 1"
+    curves = case.config.get("tlsCurvePreferences") or []
+    if len(set(curves)) < len(curves) or any(not 0 < curve < 2**16 for curve in curves):
+        yield f"tlsCurvePreferences is {curves}; it must hold different numbers from 1 to 65535"
+
+
+def _texts(case: Case) -> t.Iterator[str]:
+    """Strings with a form of their own."""
+    minor = case.schema.minor
+    endpoint = str(case.at("tracing.endpoint") or "")
+    if "//" in endpoint and not endpoint.startswith(("dns:", "unix:", "unix-abstract:")):
+        yield f"tracing.endpoint is {endpoint!r}; it must be HOST:PORT or begin with dns:, unix: or unix-abstract:"
+    logs = case.text("podLogsDir")
+    if minor >= 30 and logs and not (logs.isascii() and logs.startswith("/") and posixpath.normpath(logs) == logs):
+        yield f"podLogsDir is {logs!r}; it must be an absolute path in ASCII, without //, /./, /../ or a slash at its end"
+    hidden = case.text("showHiddenMetricsForVersion")
+    if hidden not in ("", f"1.{minor - 1}"):
+        yield f"showHiddenMetricsForVersion is {hidden!r}; kubelet 1.{minor} takes only the minor before its own, 1.{minor - 1}"
+    for index, item in enumerate(case.at("logging.vmodule") or ()):
+        pattern = str(item.get("filePattern") or "")
+        if not pattern or "=" in pattern or "," in pattern:
+            yield f"logging.vmodule[{index}].filePattern is {pattern!r}; it must be a pattern without '=' and ','"
+        if (item.get("verbosity") or 0) > 2**31 - 1:
+            yield f"logging.vmodule[{index}].verbosity is {item['verbosity']}; it must be 0 to {2**31 - 1}"
+    for index, name in enumerate(case.config.get("allowedUnsafeSysctls") or ()):
+        if not name.replace("/", ".").startswith(NAMESPACED):
+            yield f"allowedUnsafeSysctls[{index}] is {name!r}, which no namespace has; it must begin with {', '.join(NAMESPACED)}"
+    if case.config.get("runOnce") and minor >= 32:
+        yield "runOnce is true; kubelets from 1.32 on refuse that"
 
 
 def _maps(case: Case) -> t.Iterator[str]:
@@ -211,36 +355,49 @@ def _maps(case: Case) -> t.Iterator[str]:
                 yield f"{owner}.{resource} cannot be reserved; a kubelet reserves {', '.join(RESERVABLE)}"
             else:
                 yield from _parsed(quantity.quantity, text, f"{owner}.{resource}", least=0)
-    if case.text("containerLogMaxSize"):
-        yield from _parsed(quantity.quantity, case.text("containerLogMaxSize"), "containerLogMaxSize", least=1)
+    if case.text("containerLogMaxSize"):  # a negative one turns the rotation off
+        yield from _parsed(quantity.whole, case.text("containerLogMaxSize"), "containerLogMaxSize")
+    for resource, text in case.map("qosReserved").items():
+        if resource != "memory":
+            yield f"qosReserved.{resource} cannot be reserved; a kubelet reserves memory"
+        elif not re.fullmatch(r"[+-]?\d+%", text) or not 0 <= int(text[:-1]) <= 100:
+            yield f"qosReserved.memory is {text!r}; it must be 0% to 100%, without a fraction"
     if case.text("reservedSystemCPUs"):
         yield from _parsed(lambda text: len(quantity.cpus(text)), case.text("reservedSystemCPUs"), "reservedSystemCPUs", least=1)
 
 
 def _eviction(case: Case) -> t.Iterator[str]:
-    for owner in ("evictionHard", "evictionSoft", "evictionMinimumReclaim"):
+    signals = (*SIGNALS, *(SIGNALS_FROM_29 if case.schema.minor >= 29 else ()))
+    for owner in ("evictionHard", "evictionSoft", "evictionSoftGracePeriod", "evictionMinimumReclaim"):
+        reclaim = owner == "evictionMinimumReclaim"
         for signal, text in case.map(owner).items():
-            if signal not in SIGNALS:
-                yield f"{owner}.{signal} is no eviction signal; there are {', '.join(SIGNALS)}"
-            elif text.endswith("%"):
-                if not re.fullmatch(r"\d+(\.\d+)?", text[:-1]) or float(text[:-1]) > 100:
-                    yield f"{owner}.{signal} is {text!r}; a percentage is 0% to 100%"
-            else:
-                yield from _parsed(
-                    quantity.quantity, text, f"{owner}.{signal}", least=0 if owner == "evictionMinimumReclaim" else 1
-                )
-    for signal, text in case.map("evictionSoftGracePeriod").items():
-        yield from _parsed(quantity.duration, text, f"evictionSoftGracePeriod.{signal}", least=0)
+            path = f"{owner}.{signal}"
+            if signal not in signals:
+                yield f"{path} is no eviction signal of kubelet 1.{case.schema.minor}; there are {', '.join(signals)}"
+            elif owner == "evictionSoftGracePeriod":
+                yield from _parsed(quantity.duration, text, path, least=0)
+            elif not text.endswith("%"):
+                yield from _parsed(quantity.quantity, text, path, least=0 if reclaim else 1)
+            elif not NUMBER.fullmatch(text.rstrip("%")):
+                yield f"{path} is {text!r}; it must be a number and %"
+            elif reclaim and float(text.rstrip("%")) <= 0:
+                yield f"{path} is {text!r}; a percentage to reclaim must be positive"
+            elif not reclaim and not 0 <= float(text.rstrip("%")) <= 100:
+                yield f"{path} is {text!r}; it must be 0% to 100%"
     for signal in case.map("evictionSoft").keys() - case.map("evictionSoftGracePeriod").keys():
-        yield f"evictionSoft.{signal} needs an evictionSoftGracePeriod.{signal}"
+        if str(case.map("evictionSoft")[signal]) not in ("0%", "100%"):  # which say nothing
+            yield f"evictionSoft.{signal} needs an evictionSoftGracePeriod.{signal}"
 
 
-def _parsed(parse: t.Callable[[str], t.Any], text: str, path: str, least: int) -> t.Iterator[str]:
+def _parsed(parse: t.Callable[[str], t.Any], text: str, path: str, least: int | None = None) -> t.Iterator[str]:
+    """`least`: 0, 1 for anything above 0, None for anything."""
     try:
-        if parse(text) < least:
-            yield f"{path} is {text!r}; it must be {'positive' if least else 'zero or more'}"
+        value = parse(text)
     except ValueError as error:
         yield f"{path}: {error}"
+        return
+    if least is not None and (value < 0 or (least and value == 0)):
+        yield f"{path} is {text!r}; it must be {'positive' if least else 'zero or more'}"
 
 
 def _amount(stream: t.Mapping[str, t.Any]) -> int:
@@ -253,15 +410,6 @@ def _together(case: Case) -> t.Iterator[str]:
         yield f"imageGCLowThresholdPercent ({low}) must be less than imageGCHighThresholdPercent ({high})"
     if case.config.get("serializeImagePulls", True) and (case.config.get("maxParallelImagePulls") or 1) > 1:
         yield "maxParallelImagePulls above 1 needs serializeImagePulls: false"
-    if case.seconds("shutdownGracePeriodCriticalPods") > case.seconds("shutdownGracePeriod"):
-        yield "shutdownGracePeriodCriticalPods must not be longer than shutdownGracePeriod"
-    for key in ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods"):
-        if case.seconds(key) < 0 or 0 < case.seconds(key) < 1:
-            yield f"{key} is {case.text(key)}; it must be 0s or at least 1s"
-    if "containerLogMonitorInterval" in case.config and case.seconds("containerLogMonitorInterval") < 3:
-        yield f"containerLogMonitorInterval is {case.text('containerLogMonitorInterval')}; it must be at least 3s"
-    if "cpuCFSQuotaPeriod" in case.config and not 0.001 <= case.seconds("cpuCFSQuotaPeriod") <= 1:
-        yield f"cpuCFSQuotaPeriod is {case.text('cpuCFSQuotaPeriod')}; it must be 1ms to 1s"
     streams = case.map("logging").get("options") or {}
     split = [
         name for name, its in streams.items() if its and not case.schema.is_zero("", {**its, "infoBufferSize": _amount(its)})
@@ -270,21 +418,78 @@ def _together(case: Case) -> t.Iterator[str]:
         yield f"logging.options.{split[0]} needs the feature gate LoggingAlphaOptions"
     if case.text("systemCgroups") and not case.text("cgroupRoot"):
         yield "systemCgroups needs cgroupRoot"
-    if not case.config.get("cgroupsPerQOS", True) and set(case.config.get("enforceNodeAllocatable") or []) - {"none"}:
-        yield "cgroupsPerQOS: false needs enforceNodeAllocatable: [none]"
-    longest = case.map("crashLoopBackOff").get("maxContainerRestartPeriod")
-    if longest is not None and not 1 <= quantity.duration(longest) / 10**9 <= 300:
-        yield f"crashLoopBackOff.maxContainerRestartPeriod is {longest}; it must be 1s to 300s"
-    if case.seconds("imageMaximumGCAge") and case.seconds("imageMaximumGCAge") <= case.seconds("imageMinimumGCAge"):
+    minor, enforced = case.schema.minor, case.config.get("enforceNodeAllocatable") or []
+    if not case.config.get("cgroupsPerQOS", True) and set(enforced) - ({"none"} if minor >= 31 else set()):
+        yield f"cgroupsPerQOS: false needs enforceNodeAllocatable: {'[none]' if minor >= 31 else '[]'} in kubelet 1.{minor}"
+    if 0 < case.nanoseconds("imageMaximumGCAge") <= case.nanoseconds("imageMinimumGCAge"):
         yield "imageMaximumGCAge must be longer than imageMinimumGCAge"
+    if case.config.get("preloadedImagesVerificationAllowlist"):
+        policy = case.text("imagePullCredentialsVerificationPolicy")
+        if policy != "NeverVerifyAllowlistedImages":
+            yield (
+                "preloadedImagesVerificationAllowlist needs imagePullCredentialsVerificationPolicy NeverVerifyAllowlistedImages, "
+                f"not {policy or '(none)'}"
+            )
+    if case.config.get("enableSystemLogQuery") and not case.config.get("enableSystemLogHandler", True):
+        yield "enableSystemLogQuery needs enableSystemLogHandler"
+    if case.at("logging.vmodule") and case.at("logging.format") not in (None, "", "text"):
+        yield "logging.vmodule needs logging.format text"
+
+
+def _gated(case: Case) -> t.Iterator[str]:
+    for gate, others in case.schema.needs.items():
+        off = [other for other in others if not case.gate(other)]
+        if off and case.gate(gate):
+            yield f"featureGates: {gate} is on and needs {', '.join(off)}, which {'is' if len(off) == 1 else 'are'} off"
+    for path, gate, only in GATED:
+        value = case.at(path)
+        kind = "duration" if isinstance(value, str) and value.endswith("s") else ""
+        if not case.schema.is_zero(kind, value) and only in (None, value) and not case.gate(gate):
+            field, what = path.partition(".")[0], f"{path} {only}" if only else path
+            yield f"{what} needs the feature gate {gate}; turn that on, or set {field} to null"
+    if not case.gate("CustomCPUCFSQuotaPeriod") and case.nanoseconds("cpuCFSQuotaPeriod") not in (0, 10**8):
+        yield "cpuCFSQuotaPeriod other than 100ms needs the feature gate CustomCPUCFSQuotaPeriod"
+
+
+def _tls(case: Case) -> t.Iterator[str]:
+    ciphers = case.config.get("tlsCipherSuites") or []
+    serves = case.config.get("enableServer", True) and case.text("tlsMinVersion") != "VersionTLS13"
+    if ciphers and serves and not set(ciphers) & set(HTTP2_CIPHERS):
+        yield f"tlsCipherSuites must have {' or '.join(HTTP2_CIPHERS)}; without, the kubelet cannot serve HTTP/2 and exits"
+
+
+def _shutdown(case: Case) -> t.Iterator[str]:
+    keys = ("shutdownGracePeriod", "shutdownGracePeriodCriticalPods")
+    whole, critical = spans = tuple(map(case.nanoseconds, keys))
+    if not case.gate("GracefulNodeShutdown"):
+        for key, span in zip(keys, spans):
+            if span > 0:
+                yield f"{key} needs the feature gate GracefulNodeShutdown"
+        return
+    if critical > whole:
+        yield "shutdownGracePeriodCriticalPods must not be longer than shutdownGracePeriod"
+    for key, span in zip(keys, spans):
+        if span < 0 or 0 < span < 10**9:
+            yield f"{key} is {case.text(key)}; it must be 0s or at least 1s"
+    if case.config.get("shutdownGracePeriodByPodPriority") and max(spans) > 0:
+        yield "shutdownGracePeriodByPodPriority does not go with shutdownGracePeriod and shutdownGracePeriodCriticalPods"
+
+
+def _cgroups(case: Case) -> t.Iterator[str]:
+    """What only works with cgroup v2."""
+    if case.machine.cgroup2 is not False:
+        return
+    if case.config.get("failCgroupV1"):
+        yield "failCgroupV1 is true, and this machine has cgroup v1"
+    if case.config.get("singleProcessOOMKill") is False:
+        yield "singleProcessOOMKill: false needs cgroup v2, and this machine has cgroup v1"
+    if case.schema.minor >= 30 and case.at("memorySwap.swapBehavior") == "LimitedSwap":
+        yield "memorySwap.swapBehavior LimitedSwap needs cgroup v2, and this machine has cgroup v1"
 
 
 def _cpu(case: Case) -> t.Iterator[str]:
     reserved = case.text("reservedSystemCPUs")
     if reserved:
-        for key in ("systemReservedCgroup", "kubeReservedCgroup"):
-            if case.text(key):
-                yield f"reservedSystemCPUs ({reserved}) cannot go with {key} ({case.text(key)})"
         missing = quantity.cpus(reserved) - case.machine.cpus
         if missing:
             yield (
@@ -321,8 +526,7 @@ def _cpu_options(case: Case) -> t.Iterator[str]:
             )
 
 
-def _memory(case: Case) -> t.Iterator[str]:
-    totals: dict[str, Fraction] = {}
+def _reservations(case: Case) -> t.Iterator[str]:
     seen = set()
     for index, entry in enumerate(case.config.get("reservedMemory") or []):
         node = entry.get("numaNode", 0)
@@ -334,17 +538,26 @@ def _memory(case: Case) -> t.Iterator[str]:
             if (node, resource) in seen:
                 yield f"{path}: NUMA node {node} has {resource} twice"
             seen.add((node, resource))
-            amount = quantity.quantity(str(value))
-            if amount <= 0:
-                yield f"{path} is {value!r}; it must be positive"
-            totals[resource] = totals.get(resource, Fraction(0)) + amount
-        if node not in case.machine.numa:
-            there = ", ".join(map(str, sorted(case.machine.numa)))
-            yield f"reservedMemory[{index}] names NUMA node {node}; the machine has {there}"
+            if quantity.quantity(str(value)) == 0:
+                yield f"{path} is {value!r}; it must not be zero"
+    reserved = case.text("reservedSystemCPUs")
+    for key in ("systemReservedCgroup", "kubeReservedCgroup"):
+        if reserved and case.text(key):
+            yield f"reservedSystemCPUs ({reserved}) cannot go with {key} ({case.text(key)})"
+
+
+def _memory(case: Case) -> t.Iterator[str]:
     if case.text("memoryManagerPolicy") != "Static":
         return
-    if case.schema.minor < 32 and not case.schema.gate("MemoryManager", case.config):
+    if case.schema.minor < 32 and not case.gate("MemoryManager"):
         yield "memoryManagerPolicy Static needs the feature gate MemoryManager"
+    totals: dict[str, Fraction] = {}
+    for index, entry in enumerate(case.config.get("reservedMemory") or []):
+        if entry.get("numaNode", 0) not in case.machine.numa:
+            there = ", ".join(map(str, sorted(case.machine.numa)))
+            yield f"reservedMemory[{index}] names NUMA node {entry.get('numaNode', 0)}; the machine has {there}"
+        for resource, value in (entry.get("limits") or {}).items():
+            totals[resource] = totals.get(resource, Fraction(0)) + quantity.quantity(str(value))
     wanted = {"memory": Fraction(reserved_memory(case))}
     for resource in sorted({*totals, *wanted}):
         have, want = totals.get(resource, Fraction(0)), wanted.get(resource, Fraction(0))
@@ -393,3 +606,7 @@ def _options(case: Case, name: str, given: t.Mapping[str, str]) -> t.Iterator[st
             yield f'{name}.{option} is {value!r}; it must be "true" or "false"'
         if kind == "int" and not re.fullmatch(r"\d+", value):
             yield f"{name}.{option} is {value!r}; it must be a whole number in quotes"
+
+
+#: Rules on several values, the feature gates or the machine.
+TOGETHER = (_together, _gated, _shutdown, _reservations, _tls, _cgroups, _cpu, _cpu_options, _memory, _topology)

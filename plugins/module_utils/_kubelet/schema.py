@@ -106,6 +106,7 @@ class Schema:
         self.gates = dict(self._section("GATES"))
         self.flags = dict(self._section("FLAGS"))
         self.options = dict(self._section("OPTIONS"))
+        self.needs = {gate: value.split(",") for gate, value in self._section("DEPENDENCIES")}
 
     def _section(self, name: str) -> t.Iterator[tuple[str, str]]:
         for key, runs in _runs(name).items():

@@ -7,7 +7,8 @@ PRIVATE: this module util is for this collection only and may change without not
 
 A line is a name and what it was from which minor on: `name A 33:B 36:-` is A up to 32, B in 33 to 35, gone from 36.
 FIELDS: `Type.field` and its type (`?T` pointer, `[]T` list, `{}T` map from strings). DEFAULTS: JSON. GATES: a alpha, b beta,
-g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. FLAGS: the field that a flag sets.
+g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. DEPENDENCIES: the gates without which one
+cannot be on. FLAGS: the field that a flag sets.
 OPTIONS: policy options of the cpu and topology managers, with a, b, g as for gates.
 """
 
@@ -614,6 +615,60 @@ WindowsHostNetwork a+ 33:d
 WorkloadAwarePreemption 36:a
 WorkloadWithJob 36:a
 ZeroLimitedNominalConcurrencyShares 29:b 30:G+ 32:-
+"""
+
+DEPENDENCIES = """\
+AuthorizeNodeWithSelectors 35:AuthorizeWithSelectors
+ClusterTrustBundleProjection 35:ClusterTrustBundle
+DRAAdminAccess 35:DynamicResourceAllocation
+DRAConsumableCapacity 35:DynamicResourceAllocation
+DRADeviceBindingConditions 35:DRAResourceClaimDeviceStatus,DynamicResourceAllocation
+DRADeviceTaintRules 35:DRADeviceTaints
+DRADeviceTaints 35:DynamicResourceAllocation
+DRAExtendedResource 35:DynamicResourceAllocation
+DRAListTypeAttributes 36:DynamicResourceAllocation
+DRANodeAllocatableResources 36:DynamicResourceAllocation
+DRAPartitionableDevices 35:DynamicResourceAllocation
+DRAPrioritizedList 35:DynamicResourceAllocation
+DRAResourceClaimGranularStatusAuthorization 36:DRAResourceClaimDeviceStatus,DynamicResourceAllocation
+DRAResourcePoolStatus 36:DynamicResourceAllocation
+DRASchedulerFilterTimeout 35:DynamicResourceAllocation
+DRAWorkloadResourceClaims 36:DynamicResourceAllocation,GenericWorkload
+DeclarativeValidationBeta 36:DeclarativeValidation
+DeclarativeValidationTakeover 35:DeclarativeValidation
+DisableAllocatorDualWrite 35:MultiCIDRServiceAllocator
+ExtendWebSocketsToKubelet 36:NodeDeclaredFeatures
+GangScheduling 35:GenericWorkload
+GracefulNodeShutdownBasedOnPodPriority 35:GracefulNodeShutdown
+ImageVolumeWithDigest 36:ImageVolume
+InPlacePodLevelResourcesVerticalScaling 35:InPlacePodVerticalScaling,NodeDeclaredFeatures,PodLevelResources
+InPlacePodVerticalScalingAllocatedStatus 35:InPlacePodVerticalScaling 36:-
+InPlacePodVerticalScalingExclusiveCPUs 35:InPlacePodVerticalScaling
+InPlacePodVerticalScalingExclusiveMemory 35:InPlacePodVerticalScaling,MemoryManager 36:InPlacePodVerticalScaling
+InPlacePodVerticalScalingInitContainers 36:InPlacePodVerticalScaling,NodeDeclaredFeatures
+MatchLabelKeysInPodTopologySpreadSelectorMerge 35:MatchLabelKeysInPodTopologySpread
+PodCertificateRequest 35:AuthorizeNodeWithSelectors
+PodLevelResourceManagers 36:PodLevelResources
+PodLifecycleSleepActionAllowZero 35:PodLifecycleSleepAction
+ProcMountType 35:UserNamespacesSupport
+ResourceHealthStatus 35:DynamicResourceAllocation
+ResourceHealthStatusMessage 36:ResourceHealthStatus
+RestartAllContainersOnContainerExits 35:ContainerRestartRules,NodeDeclaredFeatures
+ServiceAccountTokenNodeBinding 35:ServiceAccountTokenNodeBindingValidation
+StaleControllerConsistencyDaemonSet 36:AtomicFIFO
+StaleControllerConsistencyJob 36:AtomicFIFO
+StaleControllerConsistencyReplicaSet 36:AtomicFIFO
+StaleControllerConsistencyStatefulSet 36:AtomicFIFO
+StorageVersionAPI 35:APIServerIdentity
+StructuredAuthenticationConfigurationEgressSelector 35:StructuredAuthenticationConfiguration
+StructuredAuthenticationConfigurationJWKSMetrics 35:StructuredAuthenticationConfiguration
+TopologyAwareWorkloadScheduling 36:GenericWorkload
+UnknownVersionInteroperabilityProxy 35:APIServerIdentity
+UserNamespacesHostNetworkSupport 35:UserNamespacesSupport 36:NodeDeclaredFeatures,UserNamespacesSupport
+WindowsCPUAndMemoryAffinity 35:MemoryManager 36:-
+WindowsGracefulNodeShutdown 35:GracefulNodeShutdown
+WorkloadAwarePreemption 36:GangScheduling
+WorkloadWithJob 36:GenericWorkload
 """
 
 FLAGS = """\

@@ -23,6 +23,7 @@ class Machine:
     """`cpus` are the online ones; `numa` the online CPUs of each NUMA node; `cores` the (socket, core) of each CPU.
 
     Memory in bytes. `hugepages` is the resource name of each page size that the kernel offers, such as hugepages-2Mi.
+    `cgroup2`: whether there is only cgroup v2; None when neither version was found.
     """
 
     cpus: frozenset[int] = frozenset()
@@ -31,6 +32,7 @@ class Machine:
     memory: int = 0
     numa_memory: t.Mapping[int, int] = field(default_factory=dict)
     hugepages: frozenset[str] = frozenset()
+    cgroup2: bool | None = None
 
     @property
     def sockets(self) -> int:
@@ -58,6 +60,7 @@ def read(root: str | Path = "/") -> Machine:
         found = re.search(r"MemTotal:\s+(\d+)", _text(folder / "meminfo"))
         numa_memory[node] = int(found.group(1)) * KIB if found else 0
     found = re.search(r"^MemTotal:\s+(\d+)", _text(base / "proc/meminfo"), re.MULTILINE)
+    cgroups = base / "sys/fs/cgroup"
     sizes = (int(path.name[10:-2]) * KIB for path in (base / "sys/kernel/mm/hugepages").glob("hugepages-*kB"))
     return Machine(
         cpus=online,
@@ -66,6 +69,7 @@ def read(root: str | Path = "/") -> Machine:
         memory=int(found.group(1)) * KIB if found else 0,
         numa_memory=numa_memory,
         hugepages=frozenset(f"hugepages-{_binary(size)}" for size in sizes),
+        cgroup2=(cgroups / "cgroup.controllers").exists() if any(cgroups.glob("*")) else None,
     )
 
 

@@ -110,10 +110,20 @@ func main() {
 		}
 		gates[string(gate)] = stage
 	}
+	needs := map[string][]string{}
+	if known, ok := utilfeature.DefaultMutableFeatureGate.(interface { // from 1.35 on
+		Dependencies() map[featuregate.Feature][]featuregate.Feature
+	}); ok {
+		for gate, those := range known.Dependencies() {
+			for _, other := range those {
+				needs[string(gate)] = append(needs[string(gate)], string(other))
+			}
+		}
+	}
 	walk(reflect.TypeOf(kubelet.KubeletConfiguration{}))
 	configuration := &kubelet.KubeletConfiguration{}
 	defaults.SetDefaults_KubeletConfiguration(configuration)
-	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"types": types, "gates": gates, "defaults": configuration}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"types": types, "gates": gates, "needs": needs, "defaults": configuration}); err != nil {
 		panic(err)
 	}
 }

@@ -22,7 +22,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema impor
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, run
 from kubelet_cases import TWO_NUMA
 
-Wish = t.Optional[int]  # noqa: UP007  maxPods of the drop-in; None: no drop-in. Evaluated at run time.
+Wish = t.Optional[int]
 
 STOPS_THE_KUBELET = 13  # as maxPods
 HAD = "maxPods: 50\n"
@@ -33,7 +33,7 @@ class Killed(BaseException):
 
 
 class Computer:
-    """A folder with a kubelet's files, a systemd that reads unit files when it is told to, and a kubelet that reads at its start."""
+    """A folder with a kubelet's files, a systemd that reads units when it is told to, and a kubelet that reads at its start."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
         self.native = native
