@@ -13,19 +13,19 @@ version_added: 0.1.0
 description:
   - Keeps one drop-in file of a node's kubelet (C(NN-NAME.conf) in its C(--config-dir)). The file of C(kubeadm) stays as it is, so
     upgrades keep the settings.
-  - Before anything is touched, the settings are checked against this release of the kubelet and this machine. Fields, types and
-    feature gates are checked, as well as CPU and memory reservations, NUMA nodes, and whether a flag or another file would
-    override a setting.
+  - Before anything is touched, the settings are checked against this release of the kubelet and this machine. What the kubelet
+    would refuse or ignore is refused, and so is a setting that a flag or another file would override.
   - Then the node is cordoned and drained (only if running pods would not survive the change), the kubelet is stopped, files are
     written, stale CPU and memory manager state is removed (only if the kubelet would refuse it), and the kubelet is started.
   - The kubelet then has to be healthy, its Node Ready by a fresh heartbeat, and its effective configuration (C(configz)) has to
     show every setting. If not, the old files and state come back, the old kubelet runs again, the node is uncordoned, and the
-    error holds the kubelet's own last words.
+    error has the kubelet's last log lines.
   - A run that was killed half-way is finished by the next one.
   - Use it with C(serial) or rely on O(lock); either way one node is changed at a time.
+  - Of the options that say how to reach an API server, a node needs O(api_key) only; the others are for O(provider=openshift).
 options:
   state:
-    description: Whether the drop-in is there.
+    description: Whether the drop-in (with O(provider=openshift) the C(KubeletConfig)) is there.
     type: str
     choices: [present, absent]
     default: present
@@ -46,9 +46,8 @@ options:
     default: 50
   provider:
     description:
-      - How the kubelet runs. V(auto) is V(k3s) where C(/etc/rancher/k3s) is, else V(kubeadm).
+      - How the kubelet runs. V(auto) is V(k3s) where C(/etc/rancher/k3s) is, else V(kubeadm). V(k3s) has to be 1.32 or newer.
       - V(kubeadm) stands for any kubelet that is a systemd unit named C(kubelet).
-      - V(k3s) needs k3s 1.32 or newer.
       - V(openshift) writes a C(KubeletConfig) resource for O(pool) and waits until the machine config operator has brought all
         machines of the pool there. It runs wherever the API server can be reached, once for a pool. The operator drains and
         reboots the machines, so O(drain), O(lock), O(priority) and O(node_name) have no meaning there.
@@ -62,15 +61,14 @@ options:
         C(KubeletConfig) is called C(POOL-NAME).
     type: str
   node_name:
-    description: Name of the Node. Defaults to the kubelet's C(--hostname-override), else to the host's name.
+    description: Name of the Node. Defaults to the kubelet's C(--hostname-override), else to the host's name in lower case.
     type: str
   api_key:
     description:
       - A token that may C(get) C(nodes/configz) (C(nodes/proxy) before Kubernetes 1.33) and keep the Lease of O(lock).
         C(docs/policies/kubelet_config_clusterrole.yml) has the smallest role. Let it be short-lived (C(kubectl create token)).
-      - Everything else is done with the kubelet's own certificate.
-      - With O(provider=openshift) it is one of the ways to log in; O(kubeconfig) and the others are for that provider only.
-      - Without it, C(configz) is read with that certificate, which a cluster does not allow by default.
+      - Everything else is done with the kubelet's own certificate; without a token C(configz) too, where the cluster allows it.
+      - With O(provider=openshift) it is one of the ways to log in.
       - Can also be set by E(K8S_AUTH_API_KEY).
     type: str
   drain:
@@ -132,8 +130,8 @@ options:
     type: bool
     default: true
 requirements:
-  - PyYAML on the node (C(python3-yaml) or C(python3-pyyaml))
-  - Python package C(openshift) 0.13 or newer, for O(provider=openshift) only
+  - PyYAML on the node (C(python3-yaml) or C(python3-pyyaml)), and nothing else there
+  - Python packages C(openshift) 0.13 or newer and C(kubernetes), for O(provider=openshift) only
 extends_documentation_fragment:
   - gpufleet.k8s.kube
   - gpufleet.k8s.attributes
@@ -195,7 +193,7 @@ drain:
   type: bool
   returned: on a node
 drain_reasons:
-  description: Why.
+  description: Why it is drained.
   type: list
   elements: str
   returned: on a node
@@ -211,13 +209,18 @@ evicted:
   description: The pods that were evicted.
   type: list
   elements: str
-  returned: when something was changed
+  returned: when a node was changed
 seconds:
   description: How long each kind of step took.
   type: dict
-  returned: when something was changed
+  returned: when a node was changed
+problems:
+  description: What is wrong with O(settings), one sentence each.
+  type: list
+  elements: str
+  returned: when they are refused
 kubelet_log:
-  description: The kubelet's last complaints.
+  description: The kubelet's last log lines, errors first of all.
   type: list
   elements: str
   returned: when the kubelet did not start
@@ -227,7 +230,7 @@ done:
   elements: str
   returned: when a step failed
 undone:
-  description: The steps that were undone.
+  description: The steps that were undone. What could not be is in C(undo_failed), each with the reason.
   type: list
   elements: str
   returned: when a step failed
