@@ -34,17 +34,17 @@ OPTIONS = re.compile(r'^\s+(\w+)\s+(?:string\s+)?= "([\w-]+)"$', re.MULTILINE)
 Runs = t.Sequence[tuple[int, t.Any]]  # (first minor, value from there on; None: not there)
 
 
-def go(*argv: str, cwd: Path, **environment: str) -> str:
+def go(*argv: str, cwd: Path, text: str = "", **environment: str) -> str:
     # GOFLAGS: go adds what go.mod leaves out; GOTOOLCHAIN: no toolchain is fetched for an old release
     variables = {**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false", "GOTOOLCHAIN": "local", **environment}
-    done = subprocess.run(["go", *argv], cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(["go", *argv], cwd=cwd, env=variables, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"go {' '.join(argv)} in {cwd} ended with {done.returncode}:\n{done.stderr[-4000:]}")
     return done.stdout
 
 
-def probe(release: str) -> dict[str, t.Any]:
-    """What this release knows: fields and defaults (dicts by type), gates, flags, policy options."""
+def asked(release: str, program: str, text: str = "") -> tuple[str, Path]:
+    """(what `program` prints when it is built against this release and reads `text`, the folder of the release's source)."""
     with tempfile.TemporaryDirectory(prefix=f"kubelet-{release}-") as temporary:
         folder = Path(temporary)
         (folder / "go.mod").write_text("module none\n")
@@ -57,8 +57,14 @@ def probe(release: str) -> dict[str, t.Any]:
             f"module probe\n\ngo {go_version.group(1) if go_version else '1.21'}\n\n"
             f"require k8s.io/kubernetes v{release}\n\n{replaced}\n"
         )
-        (folder / "main.go").write_text((HERE / "probe/main.go").read_text())
-        known = json.loads(go("run", "-gcflags=all=-N -l", ".", cwd=folder, CGO_ENABLED="0"))
+        (folder / "main.go").write_text((HERE / program / "main.go").read_text())
+        return go("run", "-gcflags=all=-N -l", ".", cwd=folder, text=text, CGO_ENABLED="0"), source
+
+
+def probe(release: str) -> dict[str, t.Any]:
+    """What this release knows: fields and defaults (dicts by type), gates, flags, policy options."""
+    answer, source = asked(release, "probe")
+    known = json.loads(answer)
     known["flags"] = flags((source / "cmd/kubelet/app/options/options.go").read_text(), known["types"])
     known["options"] = {
         manager: options((source / f"pkg/kubelet/cm/{folder}/policy_options.go").read_text())
@@ -139,6 +145,7 @@ def table(known: dict[int, dict[str, t.Any]]) -> str:
         "FIELDS": lines(fields),
         "DEFAULTS": lines(defaults),
         "GATES": lines(lambda one: one["gates"]),
+        "DEPENDENCIES": lines(lambda one: {gate: ",".join(sorted(those)) for gate, those in one["needs"].items()}),
         "FLAGS": lines(lambda one: one["flags"]),
         "OPTIONS": lines(policy_options),
     }
@@ -151,7 +158,8 @@ PRIVATE: this module util is for this collection only and may change without not
 
 A line is a name and what it was from which minor on: `name A 33:B 36:-` is A up to 32, B in 33 to 35, gone from 36.
 FIELDS: `Type.field` and its type (`?T` pointer, `[]T` list, `{}T` map from strings). DEFAULTS: JSON. GATES: a alpha, b beta,
-g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. FLAGS: the field that a flag sets.
+g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. DEPENDENCIES: the gates without which one
+cannot be on. FLAGS: the field that a flag sets.
 OPTIONS: policy options of the cpu and topology managers, with a, b, g as for gates.
 """
 
