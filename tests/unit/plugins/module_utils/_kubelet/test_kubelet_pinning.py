@@ -128,6 +128,14 @@ def test_a_recorded_machine(tmp_path: Path) -> None:
     assert machine.hugepages == {"hugepages-2Mi"}
 
 
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("sys/fs/cgroup/cgroup.controllers", True), ("sys/fs/cgroup/memory/tasks", False), ("sys/other", None)],
+)
+def test_the_version_of_cgroups(tmp_path: Path, path: str, found: bool | None) -> None:
+    assert topology.read(tree(tmp_path, {path: ""})).cgroup2 is found
+
+
 def test_a_machine_without_numa_is_one_node(tmp_path: Path) -> None:
     machine = topology.read(tree(tmp_path, {"sys/devices/system/cpu/online": "0-1\n"}))
     assert machine.numa == {0: {0, 1}} and machine.sockets == 1
