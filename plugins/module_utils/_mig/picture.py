@@ -130,7 +130,7 @@ def svg(fleet: t.Mapping[str, t.Sequence[Described]]) -> str:
     rows.append(f'<text x="{_LEFT}" y="{height + 6}">\u25cf in use; hatched: free; blue: with attributes (+me, +gfx, -me)</text>')
     width, height = _LEFT + _WIDTH + _MARGIN, height + 6 + _MARGIN
     described = "; ".join(
-        f"{f'{bar[0].host}, ' if bar[0].host else ''}{bar[0].gpu}: {', '.join(box.words for box in bar)}" for bar in told.values()
+        f"{f'{row[0].host}, ' if row[0].host else ''}{row[0].gpu}: {', '.join(box.words for box in row)}" for row in told.values()
     )
     return "\n".join(
         [
