@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import picture
 
 DOCUMENTATION = r"""
@@ -16,11 +17,15 @@ version_added: 0.1.0
 author:
   - The gpufleet.k8s authors
 description:
-  - Makes an SVG with a bar for each GPU, one box for each slice. Slices in use have a dark edge, and all is said in words, too.
+  - Makes an SVG with a bar for each GPU, one box for each slice, over as many memory slots as it takes. Slices in use have a dot
+    and a dark edge, free slots are hatched, and all is said in words, too, for those who do not see it. It needs nothing from
+    elsewhere, such as fonts.
 options:
   _input:
     description:
-      - Host name to GPUs, as C(gpus) of M(gpufleet.k8s.mig_info) or C(before) and C(after) of M(gpufleet.k8s.mig_parted).
+      - Host name to the result of M(gpufleet.k8s.mig_info), of which C(gpus) is drawn, or of M(gpufleet.k8s.mig_parted), of which
+        C(after) is, that is the plan in check mode.
+      - Or host name to GPUs, as C(gpus) of M(gpufleet.k8s.mig_info) or C(before) and C(after) of M(gpufleet.k8s.mig_parted).
     type: dict
     required: true
 """
@@ -33,13 +38,13 @@ EXAMPLES = r"""
 
 - name: Draw them
   ansible.builtin.copy:
-    content: "{{ dict(ansible_play_hosts | zip(gpus)) | gpufleet.k8s.mig_svg }}"
+    content: "{{ dict(ansible_play_hosts | zip(found)) | gpufleet.k8s.mig_svg }}"
     dest: slices.svg
     mode: "0644"
   delegate_to: localhost
   run_once: true
   vars:
-    gpus: "{{ ansible_play_hosts | map('extract', hostvars, ['mig', 'gpus']) }}"
+    found: "{{ ansible_play_hosts | map('extract', hostvars, 'mig') }}"
 """
 
 RETURN = r"""
@@ -49,8 +54,20 @@ _value:
 """
 
 
+def mig_svg(fleet: t.Mapping[str, t.Any]) -> str:
+    """Pure. Raises AnsibleFilterError for a host that is nothing of that."""
+    return picture.svg({host: _gpus(host, found) for host, found in fleet.items()})
+
+
+def _gpus(host: str, found: t.Any) -> t.Sequence[picture.Described]:
+    gpus = found.get("gpus", found.get("after")) if isinstance(found, t.Mapping) else found
+    if not isinstance(gpus, t.Sequence) or isinstance(gpus, str):
+        raise AnsibleFilterError(f"mig_svg: {host} has neither GPUs nor a result of mig_info or mig_parted, but {found!r}")
+    return gpus
+
+
 class FilterModule:
     """What ansible-core loads."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"mig_svg": picture.svg}
+        return {"mig_svg": mig_svg}

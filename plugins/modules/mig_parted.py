@@ -65,7 +65,7 @@ options:
     type: bool
     default: true
   drain:
-    description: How pods make room on the Kubernetes Node of this host. Done with the kubelet's own certificate.
+    description: How pods make room on the Kubernetes Node of this host. Done with the kubelet's own certificate, except O(lock).
     type: dict
     suboptions:
       enabled:
@@ -75,6 +75,8 @@ options:
           - Pods that would not leave, or that no controller would make again, are refused by the plan, so by a dry run, too.
           - Meanwhile the Node has the label C(gpufleet.k8s/mig=changing), which DaemonSets that hold GPUs keep off, so the device
             plugin starts anew with the new layout.
+          - If the change turns out not to hold after the Node was uncordoned, it is cordoned and drained once more before the old
+            layout is put back.
           - Without effect where no kubelet has joined a cluster.
         type: bool
         default: false
@@ -100,6 +102,35 @@ options:
       kubeconfig:
         description: The kubelet's kubeconfig. Found by itself for C(kubeadm) and k3s.
         type: path
+  api_key:
+    description:
+      - A token that may keep the Lease of O(lock). C(docs/policies/mig_parted_role.yml) has the smallest role. Let it be
+        short-lived (C(kubectl create token)).
+      - Can also be set by E(K8S_AUTH_API_KEY).
+    type: str
+  lock:
+    description:
+      - A Lease in the cluster that a run holds while it has the Node cordoned, so that two runs never take two nodes at once. By
+        default the same one as that of M(gpufleet.k8s.kubelet_config).
+      - Without effect unless O(drain.enabled=true).
+    type: dict
+    suboptions:
+      enabled:
+        description: Whether there is such a lock. It needs O(api_key).
+        type: bool
+        default: true
+      namespace:
+        description: Namespace of the Lease.
+        type: str
+        default: kube-system
+      name:
+        description: Name of the Lease.
+        type: str
+        default: gpufleet-kubelet-config
+      timeout:
+        description: Seconds to wait for another run's node. A lock whose holder died is free after 30 seconds.
+        type: int
+        default: 600
   boot:
     description:
       - V(true) keeps a systemd unit, C(gpufleet-mig.service), that applies the same configuration at boot, before the kubelet
@@ -116,8 +147,9 @@ options:
     default: []
   timeout:
     description:
-      - Limit in seconds, to which O(drain.timeout) adds where the Node is drained. A driver that hangs cannot be interrupted, so
-        nothing is put back then.
+      - Limit in seconds. Where the Node is drained, O(drain.timeout) adds to it twice, for the way there and the way back.
+      - A driver that hangs cannot be interrupted, so nothing is put back then.
+      - The wait for O(lock) does not count.
     type: int
     default: 600
   config_name:
@@ -201,8 +233,8 @@ operations:
   type: dict
   sample: {created: 1, destroyed: 0, kept: 0, compute_created: 1, compute_destroyed: 0, mode_changes: 0, resets: 0}
 evicted:
-  description: Pods that had to leave, as C(namespace/name).
-  returned: success
+  description: Pods that had to leave, as C(namespace/name); after a failure also those that had to leave on the way back.
+  returned: success, and when a step failed
   type: list
   elements: str
 reboot_required:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._kube import drain
+from .._kube import drain, lease
 from .._kube.client import AUTH_SPEC
 
 SPEC: dict[str, t.Any] = {
@@ -31,12 +31,7 @@ SPEC: dict[str, t.Any] = {
         "lock": {
             "type": "dict",
             "apply_defaults": True,
-            "options": {
-                "enabled": {"type": "bool", "default": True},
-                "namespace": {"type": "str", "default": "kube-system"},
-                "name": {"type": "str", "default": "gpufleet-kubelet-config"},
-                "timeout": {"type": "int", "default": 600},
-            },
+            "options": lease.SPEC,
         },
         "verify_timeout": {"type": "int"},
         "rollback": {"type": "bool", "default": True},

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from .._kube import drain
+from .._kube import drain, lease
+from .._kube.client import AUTH_SPEC
 
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
@@ -37,6 +38,8 @@ SPEC: dict[str, t.Any] = {
                 "kubeconfig": {"type": "path"},
             },
         },
+        "lock": {"type": "dict", "apply_defaults": True, "options": lease.SPEC},
+        "api_key": AUTH_SPEC["api_key"],
         "timeout": {"type": "int", "default": 600},
     },
     "mutually_exclusive": [("config", "src", "layout"), ("selected", "layout")],

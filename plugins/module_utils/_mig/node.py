@@ -5,7 +5,8 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-All of it is allowed to the kubelet's own certificate. What a killed run left is told by the annotation.
+All of it is allowed to the kubelet's own certificate, except the cluster's lock: a kubelet may hold no Lease but its heartbeat's
+(NodeRestriction), so that takes a token. What a killed run left is told by the annotation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
-from .._kube import drain, nodes
+from .._kube import drain, lease, nodes
 from .._kubelet.api import NodeClient, identity
 from .._plan import ApplyError, PlanError
 
@@ -39,9 +40,23 @@ class Node:
     def __init__(self, name: str, path: Path, options: drain.Options) -> None:
         self.name = name
         self.options = options
-        who = identity(path)
-        self.client = NodeClient(who)
-        self.impatient = NodeClient(who, patient=False)
+        self.who = identity(path)
+        self.client = NodeClient(self.who)
+        self.impatient = NodeClient(self.who, patient=False)
+
+    @property
+    def holder(self) -> str:
+        """Who has the lock. Not the Node's name alone, which is kubelet_config's: the same holder gets it while it is held."""
+        return f"{self.name}/mig_parted"
+
+    def turn(self, lock: t.Mapping[str, t.Any], token: str) -> t.ContextManager[t.Callable[[], None]]:
+        """Holds the lock that kubelet_config holds too; gives what raises ApplyError once it was lost."""
+        where = (NodeClient(self.who, token), lock["namespace"], lock["name"])
+        return lease.held(*where, holder=self.holder, timeout=lock["timeout"])
+
+    def forget_turn(self, lock: t.Mapping[str, t.Any], token: str) -> None:
+        """Frees what a killed run left locked."""
+        lease.forget(NodeClient(self.who, token), lock["namespace"], lock["name"], self.holder)
 
     def marked(self) -> bool:
         """Whether an earlier run was killed while it had the Node."""

@@ -225,7 +225,7 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
             if not options.node:
                 raise
             targets[gpu.index] = _allowed(_without(gpu, lambda holder: bool(holder.namespace)), wishes[gpu.index], options)
-            leaving.update(dict.fromkeys(_leaving(gpu, targets[gpu.index])))
+            leaving.update(dict.fromkeys(leaving_for(gpu, targets[gpu.index])))
     steps, waiting = work(chosen, targets, options.reset)
     differing = [gpu for gpu in chosen if gpu.mig is not None and not targets[gpu.index].reached_by(gpu)]
     units = _units(gpus, {gpu.index for gpu in differing}, options)
@@ -277,7 +277,7 @@ def _allowed(gpu: Gpu, wish: Wish, options: Options) -> Target:
     return wanted
 
 
-def _leaving(gpu: Gpu, wanted: Target) -> t.Iterator[str]:
+def leaving_for(gpu: Gpu, wanted: Target) -> t.Iterator[str]:
     """The pods (`namespace/name`) that hold what goes."""
     whole = gpu.mig != wanted.mig
     going = {(step.args["instance"], step.args.get("compute")) for step in instance_steps(gpu, wanted)[0]}

@@ -27,7 +27,7 @@ import socket
 import subprocess
 import sys
 import typing as t
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from .config import Entry, Source, Wish
 from .known import KNOWN
 from .layout import Gpu, describe
 from .nvml import Nvml, ResetRefused, deadline
-from .plan import Options, Target, plan, reboot_warning, work
+from .plan import Options, Target, leaving_for, plan, reboot_warning, work
 
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
 STOPPED = Path("/run/gpufleet/mig-stopped.json")
@@ -81,6 +81,12 @@ class Layout(Resource[tuple[Gpu, ...]]):
         #: Units that this run has stopped.
         self.stopped: set[str] = set()
         self.before: tuple[Gpu, ...] = ()
+        #: What the checkpoint holds, from the moment that it was taken.
+        self.kept: t.Mapping[int, Target] = {}
+        #: Pods that were asked to leave, also on the way back.
+        self.evicted: dict[str, None] = {}
+        #: Raises ApplyError when another run has taken the cluster's lock.
+        self.check_lock: t.Callable[[], None] = lambda: None
 
     def observe(self) -> tuple[Gpu, ...]:
         gpus = Clients.scan().attach(self.engine.observe())
@@ -100,6 +106,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
 
     def apply(self, step: Step) -> Undo | None:
         action, self.engine.doing = step.action, str(step)
+        self.check_lock()
         if action == "stop":
             unit = step.args["unit"]
             self._stop(unit)
@@ -111,7 +118,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
             # When the verification fails, the GPUs must be free once more; the undo of its stop starts it again.
             return (lambda: self._stop(unit)) if unit in self.stopped else None
         if action == "checkpoint":
-            targets = step.args["targets"]
+            targets = self.kept = step.args["targets"]
             if self.options.cdi:
                 STALE.parent.mkdir(parents=True, exist_ok=True)
                 STALE.touch()
@@ -128,16 +135,29 @@ class Layout(Resource[tuple[Gpu, ...]]):
             self._change(step)
         return None
 
-    @staticmethod
-    def _make_room(node: Node, step: Step) -> Undo | None:
+    def _make_room(self, node: Node, step: Step) -> Undo | None:
         if step.action == "cordon":
             node.cordon()
             return node.uncordon
         if step.action == "drain":
-            node.drain(step.args["pods"])
-        else:
-            node.uncordon()
-        return None
+            self._drain(node, step.args["pods"])
+            return None
+        node.uncordon()
+        # What follows may still fail. The undo of the cordon uncordons then, too.
+        return (lambda: self._make_room_again(node)) if self.kept else None
+
+    def _make_room_again(self, node: Node) -> None:
+        """Before the old layout is put back: pods may have come since the uncordon, also onto what goes now."""
+        self.engine.doing = f"cordon {node.name} again"
+        node.cordon()
+        gpus = Clients.scan().attach(self.engine.observe())
+        pods = [pod for gpu in gpus if gpu.index in self.kept for pod in leaving_for(gpu, self.kept[gpu.index])]
+        self.engine.doing = f"drain {node.name} again"
+        self._drain(node, list(dict.fromkeys(pods)))
+
+    def _drain(self, node: Node, pods: t.Collection[str]) -> None:
+        self.evicted.update(dict.fromkeys(pods))
+        node.drain(pods)
 
     def _change(self, step: Step) -> None:
         """One step that touches a GPU."""
@@ -240,10 +260,10 @@ class Layout(Resource[tuple[Gpu, ...]]):
         try:
             gpus = self.engine.observe()
         except GpufleetError as error:
-            return f"what the GPUs have now cannot be read ({error.message})", {"restored": False}
+            return f"what the GPUs have now cannot be read ({error.message})", {"restored": False, "evicted": list(self.evicted)}
         restored = [gpu.shape() for gpu in gpus] == [gpu.shape() for gpu in self.before]
         state = "the GPUs have their old layout" if restored else "the GPUs do NOT have their old layout, see `after`"
-        return state, {"after": [describe(gpu) for gpu in gpus], "restored": restored}
+        return state, {"after": [describe(gpu) for gpu in gpus], "restored": restored, "evicted": list(self.evicted)}
 
 
 def _devices(gpu: t.Mapping[str, t.Any]) -> t.Iterator[t.Mapping[str, t.Any]]:
@@ -339,15 +359,43 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         node = _node(params["drain"])
         if node:
             options = replace(options, node=node.name, cordoned=node.marked())
-        stack.enter_context(deadline(engine, params["timeout"] + (params["drain"]["timeout"] if node else 0)))
-        stack.enter_context(engine)
         files = None if params["boot"] is None else boot.files(params) if params["boot"] else {}
         layout = Layout(engine, wishes, options, node, files)
+        if node and params["lock"]["enabled"] and not check_mode:
+            left = stack.enter_context(_turn(engine, layout, node, params))
+            if left is not None:
+                return left
+        # The way back may have to drain once more.
+        stack.enter_context(deadline(engine, params["timeout"] + (2 * params["drain"]["timeout"] if node else 0)))
+        stack.enter_context(engine)
         try:
             return _report(run(layout, check_mode))
         except (ApplyError, VerifyError) as error:
             state, facts = layout.aftermath()
             raise type(error)(f"{error.message}; {state}", **{**error.facts, **facts}) from error
+
+
+@contextmanager
+def _turn(engine: Nvml, layout: Layout, node: Node, params: t.Mapping[str, t.Any]) -> t.Iterator[dict[str, t.Any] | None]:
+    """The cluster's lock while the body runs, if the Node will be taken. Gives the result where nothing is to be done."""
+    lock, token = params["lock"], params["api_key"]
+    if lock["timeout"] < 1:
+        raise PlanError(f"lock.timeout is {lock['timeout']}; choose 1 or more seconds. Nothing was changed.")
+    with deadline(engine, params["timeout"]), engine:
+        planned = layout.plan(layout.observe())
+    layout.before = ()  # what counts is what is there once the lock is held
+    if not any(step.action == "cordon" for step in planned.steps):
+        if token:
+            node.forget_turn(lock, token)
+        yield None if planned.changed else _report(planned.result())
+        return
+    if not token:
+        raise PlanError(
+            "the lock that keeps two runs from taking two nodes at once needs a token in api_key (a kubelet may not hold such a "
+            "lock); give one, or set lock.enabled: false where runs are serial anyway. Nothing was changed."
+        )
+    with node.turn(lock, token) as layout.check_lock:
+        yield None
 
 
 def _node(wished: t.Mapping[str, t.Any]) -> Node | None:

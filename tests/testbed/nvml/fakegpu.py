@@ -4,7 +4,7 @@
 """Hosts with stand-in GPUs: builds the library, makes a host's state, runs programs on it. Standard library only.
 
     python3 fakegpu.py build DIR                 libnvidia-ml.so.1 and nvidia-smi (needs gcc)
-    python3 fakegpu.py host DIR BOARD...         a host with these GPUs (A100-40 A100-80 A30 H100-80 H200 T4); state in DIR
+    python3 fakegpu.py host DIR BOARD...         a host with these GPUs (see PCI below); state in DIR
     python3 fakegpu.py run DIR COMMAND...        a command on that host, with its sysfs and /proc/modules (needs root, util-linux)
     python3 fakegpu.py install BOARD...          makes this very machine such a host (a test node, never a real one), for good
     python3 fakegpu.py boot                      what its kernel would have at each boot; install has a unit for it
@@ -26,7 +26,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 #: Board -> (vendor, device, subsystem) for the sysfs of programs that look for GPUs there (go-nvlib).
-PCI = {"A100-40": 0x20F1, "A100-80": 0x20B2, "A30": 0x20B7, "H100-80": 0x2330, "H200": 0x2335, "T4": 0x1EB8}
+PCI = {
+    "A100-40": 0x20F1,
+    "A100-80": 0x20B2,
+    "A30": 0x20B7,
+    "H100-80": 0x2330,
+    "H200": 0x2335,
+    "B200": 0x2901,
+    "RTX-PRO-6000": 0x2BB5,
+    "T4": 0x1EB8,
+}
 
 #: Runs "$@" with DIR's PCI devices over the real ones and a /proc that holds what mig-parted reads and nothing else: where the
 #: kernel has no /proc/modules, none can be added to procfs.

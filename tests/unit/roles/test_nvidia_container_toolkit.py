@@ -92,10 +92,59 @@ def test_how_running_daemons_say_that_they_have_the_runtime(tmp_path: Path) -> N
     assert answers["default"]["ask"]["containerd"] == ["containerd", "config", "dump"]
 
 
+KEPT = "/var/lib/gpufleet/docker-default-runtime.json"
+
+
+def test_docker_gets_its_old_default_back_if_this_role_had_changed_it(tmp_path: Path) -> None:
+    now = {"docker": "2026-11-28 10:00:05"}
+
+    def host(default: str, kept: str, wished: bool) -> dict[str, t.Any]:
+        lines = [f'/etc/docker/daemon.json:{{"default-runtime": "{default}", "debug": true}}'] if default else []
+        lines += [f'{KEPT}:{{"default-runtime": "{kept}"}}'] if kept else []
+        return observed(now, *lines, nvidia_container_toolkit_set_as_default=wished)
+
+    hosts = {
+        "wished": host("crun", "", True),
+        "again": host("nvidia", "crun", True),
+        "no-longer": host("nvidia", "crun", False),
+        "taken-back": host("crun", "crun", False),  # killed before the kept one went
+        "of-others": host("nvidia", "", False),
+        "changed-since": host("other", "crun", False),
+        "never": host("", "", False),
+    }
+    asked = {name: f"nvidia_container_toolkit__{name}" for name in ("docker", "docker_left", "shows")}
+    answers = evaluated(tmp_path, "nvidia_container_toolkit", asked, hosts)
+    left = {name: answer["docker_left"].get("default-runtime") for name, answer in answers.items()}
+    # Without the runtime it cannot be the default, whoever set it.
+    assert left == {
+        "wished": "crun",
+        "again": "crun",
+        "no-longer": "crun",
+        "taken-back": "crun",
+        "of-others": "runc",
+        "changed-since": "other",
+        "never": None,
+    }
+    assert {name: answer["docker"].get("default-runtime") for name, answer in answers.items()} == {
+        "wished": "nvidia",
+        "again": "nvidia",
+        "no-longer": "crun",
+        "taken-back": "crun",
+        "of-others": "nvidia",
+        "changed-since": "other",
+        "never": None,
+    }
+    assert all(answer["docker"]["debug"] for name, answer in answers.items() if name != "never")
+    # A Docker that still has it is reloaded, whoever was killed before.
+    said = f"runtimes.nvidia={PROGRAM};runtimes.runc=runc;default=nvidia;"
+    assert not re.search(answers["no-longer"]["shows"]["docker"], said)
+    assert not re.search(answers["taken-back"]["shows"]["docker"], said)
+
+
 def test_one_command_reads_all_files_and_when_they_changed(tmp_path: Path) -> None:
     answers = evaluated(tmp_path, "nvidia_container_toolkit", {"read": "nvidia_container_toolkit__read"}, {"host": observed({})})
     root = tmp_path / "root"
-    for name in (DROPIN, PROGRAM, K3S, "/etc/containerd/certs.d/docker.io/hosts.toml", "/usr/bin/crictl"):
+    for name in (DROPIN, PROGRAM, K3S, KEPT, "/etc/containerd/certs.d/docker.io/hosts.toml", "/usr/bin/crictl"):
         path = root / name[1:]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"of {name}\n")
@@ -106,6 +155,7 @@ def test_one_command_reads_all_files_and_when_they_changed(tmp_path: Path) -> No
     assert {path for path in files if not path.startswith("/changed")} == {
         DROPIN,
         K3S,
+        KEPT,
         "/etc/containerd/certs.d/docker.io/hosts.toml",
     }
     assert {path for path in files if path.startswith("/changed")} == {

@@ -32,6 +32,7 @@ sys.path.insert(0, str(HERE.parents[1]))
 from kube_api import KubeApi
 
 POLICY = HERE.parents[3] / "docs/policies/kubelet_config_clusterrole.yml"
+MIG_POLICY = HERE.parents[3] / "docs/policies/mig_parted_role.yml"
 PODS = "/api/v1/namespaces/default/pods"
 NOW = drain.Options(timeout=20, grace_period=0)  # no kubelet is here that would end a pod
 
@@ -59,7 +60,8 @@ def api(authority: Path) -> t.Iterator[KubeApi]:
     with KubeApi(flags=flags) as running, running.control("disruption"):
         for name in ("n1", "n2"):
             running.call("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}})
-        running.kubectl("apply", "--filename", str(POLICY))
+        for policy in (POLICY, MIG_POLICY):
+            running.kubectl("apply", "--filename", str(policy))
         yield running
 
 
@@ -88,12 +90,16 @@ def kubelet(who: Identity) -> NodeClient:
     return NodeClient(who, patient=False)
 
 
+def token_of(api: KubeApi, account: str) -> str:
+    path = f"/api/v1/namespaces/kube-system/serviceaccounts/{account}/token"
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    return str(api.call("POST", path, body)["status"]["token"])
+
+
 @pytest.fixture
 def token(api: KubeApi, who: Identity) -> NodeClient:
     """The documented account, and nothing more."""
-    path = "/api/v1/namespaces/kube-system/serviceaccounts/gpufleet-kubelet-config/token"
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
-    return NodeClient(who, api.call("POST", path, body)["status"]["token"])
+    return NodeClient(who, token_of(api, "gpufleet-kubelet-config"))
 
 
 @pytest.fixture
@@ -344,6 +350,34 @@ def test_a_dead_holders_lock_is_free_after_its_time(api: KubeApi, token: NodeCli
     assert holder(api) == "n1"
     lease.forget(token, *WHERE, "n1")
     assert holder(api) is None
+
+
+def test_a_change_of_gpus_holds_the_same_lock_with_an_account_of_its_own(
+    api: KubeApi, who: Identity, token: NodeClient, kubelet: NodeClient
+) -> None:
+    node, mine = mig_node.Node("n1", Path(who.path), NOW), token_of(api, "gpufleet-mig-parted")
+    lock = {"namespace": WHERE[0], "name": WHERE[1], "timeout": 5}
+    with node.turn(lock, mine) as check:
+        check()
+        assert holder(api) == "n1/mig_parted"
+        # Not even the kubelet of the same node is changed meanwhile.
+        with pytest.raises(ApplyError, match="n1/mig_parted has held"), lease.held(token, *WHERE, holder="n1", timeout=1):
+            raise AssertionError("two at once")
+    assert holder(api) is None
+    with (
+        lease.held(token, *WHERE, holder="n2", timeout=5),
+        pytest.raises(ApplyError, match="n2 has held"),
+        node.turn({**lock, "timeout": 1}, mine),
+    ):
+        raise AssertionError("two at once")
+    client = NodeClient(who, mine)
+    for path in ("/api/v1/nodes/n1", "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/other", "/api/v1/pods"):
+        with pytest.raises(KubeError) as error:
+            client.request("GET", path)
+        assert error.value.status == 403
+    with pytest.raises(KubeError) as error, lease.held(kubelet, *WHERE, holder="n1", timeout=1):
+        raise AssertionError("with the kubelet's own certificate")
+    assert error.value.status == 403
 
 
 @pytest.mark.parametrize(

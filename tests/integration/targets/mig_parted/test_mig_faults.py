@@ -26,6 +26,7 @@ SCENARIOS: dict[str, tuple[str, dict[str, int] | None, dict[str, int] | None]] =
     "off": ("A30", {"2g.12gb": 2}, None),
     "hopper on": ("H100-80", None, {"4g.40gb": 1, "3g.40gb": 1}),
     "hopper off": ("H100-80", {"7g.80gb": 1}, None),
+    "blackwell": ("RTX-PRO-6000", {"1g.24gb+me.all": 1, "1g.24gb-me": 3}, {"2g.48gb+gfx": 1, "1g.24gb+gfx": 1, "1g.24gb-me": 1}),
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.clients import who
 from fakegpu import Host
-from onhost import document, info, parted, shapes, uuids
+from onhost import counts, document, info, parted, shapes, uuids
 
 FILE = """\
 version: v1
@@ -122,6 +122,44 @@ def test_no_driver(tmp_path: Path, make: t.Callable[..., Host]) -> None:
     without_library = Host(host.directory, tmp_path / "nowhere")
     answer = ansible(without_library, tmp_path, selected="all-1g.5gb")
     assert answer["failed"] and "libnvidia-ml.so.1 is not there" in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("board", "first", "then", "stays"),
+    [
+        ("B200", {"1g.23gb": 5, "1g.23gb+me": 1}, {"1g.23gb": 2, "3g.90gb": 1, "1g.45gb": 1}, {"1g.23gb"}),
+        (
+            "RTX-PRO-6000",
+            {"1g.24gb+me.all": 1, "1g.24gb-me": 3},
+            {"2g.48gb+gfx": 1, "1g.24gb+gfx": 1, "1g.24gb-me": 1},
+            {"1g.24gb-me"},
+        ),
+    ],
+)
+def test_blackwell_changes_its_mode_without_a_reset_and_has_slices_with_attributes(
+    make: t.Callable[..., Host], board: str, first: dict[str, int], then: dict[str, int], stays: set[str]
+) -> None:
+    host = make(board)
+    host.faults("smi refuse a reset was tried")
+    on = parted(host, config=document(first), trace=host.trace)
+    assert on.ok and on.result["operations"]["resets"] == 0 and not on.result["reboot_required"], on.msg
+    assert counts(host) == [first] and host.calls()["nvmlDeviceSetMigMode"] == 1
+    before = {d["uuid"]: d["profile"] for i in info(host).result["gpus"][0]["instances"] for d in i["devices"]}
+    moved = parted(host, config=document(then))
+    assert moved.ok and counts(host) == [then], moved.msg
+    kept = uuids(host) & set(before)
+    assert {before[uuid] for uuid in kept} == stays
+    assert len(kept) == moved.result["operations"]["kept"] == sum(min(first[name], then[name]) for name in stays)
+    off = parted(host, layout={"all": "all-disabled"})
+    assert off.ok and off.result["operations"]["resets"] == 0 and shapes(host) == [(False, False, [])], off.msg
+
+
+def test_what_attributes_do_not_allow_is_refused(make: t.Callable[..., Host]) -> None:
+    """All media engines are in the first slice, so only slices without one may stand beside it."""
+    host = make("RTX-PRO-6000")
+    outcome = parted(host, config=document({"1g.24gb+me.all": 1, "1g.24gb+gfx": 1}), trace=host.trace)
+    assert not outcome.ok and "video decoder" in outcome.msg, outcome.msg
+    assert not any("Create" in name or "SetMigMode" in name for name in host.calls())
 
 
 # ---- who uses it ----

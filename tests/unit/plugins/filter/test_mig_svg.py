@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible_collections.gpufleet.k8s.plugins.filter import mig_svg
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import config, resource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options, plan
@@ -14,5 +16,13 @@ def test_the_example_is_yaml_and_a_planned_fleet_is_drawn() -> None:
     assert [list(task)[1] for task in yaml.safe_load(mig_svg.EXAMPLES)] == ["gpufleet.k8s.mig_info", "ansible.builtin.copy"]
     gpus = resource.assumed(["A100-40GB", "A30"])
     wishes = config.resolve(config.from_layout({0: ["3g.20gb:0", "2g.10gb"]}), gpus, True)
-    drawn = mig_svg.FilterModule().filters()["mig_svg"]({"gpu-1": plan(gpus, wishes, Options()).facts["after"]})
+    after = plan(gpus, wishes, Options()).facts["after"]
+    drawn = mig_svg.FilterModule().filters()["mig_svg"]({"gpu-1": after})
+    assert drawn == mig_svg.mig_svg({"gpu-1": {"after": after, "before": []}}) == mig_svg.mig_svg({"gpu-1": {"gpus": after}})
     assert all(f">{text}<" in drawn for text in ("gpu-1", "GPU 0 A100-40GB", "3g.20gb", "2g.10gb", "GPU 1 A30", "whole"))
+
+
+@pytest.mark.parametrize("found", [{"msg": "no driver"}, "gpus", None])
+def test_what_has_no_gpus_is_named(found: object) -> None:
+    with pytest.raises(AnsibleFilterError, match="gpu-1 has neither GPUs nor a result"):
+        mig_svg.mig_svg({"gpu-1": found})

@@ -27,7 +27,11 @@ BY_GPU = DEFAULTS["nvidia_driver_check_gpu_minimums"]
         ("535.54.03", "NVIDIA H200", "550.90.07"),
         ("550.54.15", "NVIDIA GB200", "570.133.20"),
         ("575.57.08", "NVIDIA B300 SXM6 AC", "580.82.07"),
-        ("580.95.05", "NVIDIA GB300", "595"),
+        ("535.129.03", "NVIDIA H20", "535.161.07"),
+        ("580.95.05", "NVIDIA GB300", "595.58.03"),
+        ("570.133.20", "NVIDIA RTX PRO 6000 Blackwell Server Edition", "575.51.03"),
+        ("575.51.03", "NVIDIA RTX PRO 5000 Blackwell", "575.57.08"),
+        ("575.57.08", "NVIDIA RTX PRO 4500 Blackwell", "575.64"),
     ],
 )
 def test_each_gpu_has_its_oldest_driver(driver: str, gpu: str, needed: str) -> None:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import boot, known, resource
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import node as node_module
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.args import SPEC
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.clients import Clients
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.config import Wish
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
@@ -62,11 +65,16 @@ class World:
         self.api = Api(effect=self.effect)
         self.running = True
         self.doing = ""
+        self.calling = ""
         self.number = 0
         self.described = self.uuids()
+        #: Changes of a GPU while new pods could come to the Node.
+        self.exposed: list[str] = []
 
     def effect(self, name: str) -> None:
         self.effects.append(name)
+        if not self.api.unschedulable and name.startswith(("set mode", "reset", "create", "destroy")):
+            self.exposed.append(name)
         if self.kill_at and len(self.effects) >= self.kill_at:
             raise Killed
         if self.fail_at and self.fail_at in name:
@@ -142,6 +150,12 @@ class World:
     def destroy_instance(self, index: int, instance: int) -> None:
         self.effect(f"destroy on {index}")
         self._set(index, tuple(i for i in self.gpus[index].instances if i.id != instance))
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
 
     def _set(self, index: int, instances: tuple[Instance, ...]) -> None:
         self.gpus[index] = replace(self.gpus[index], instances=instances)
@@ -237,19 +251,163 @@ def test_emptied_gpus_that_wait_for_a_reboot_are_not_described(world: World) -> 
     assert world.uuids() == set() and not resource.STALE.exists()
 
 
-def test_a_failed_verification_frees_the_gpus_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The units run again by then, and a reset needs them gone."""
-
+def failing_verification(monkeypatch: pytest.MonkeyPatch, meanwhile: t.Callable[[], None]) -> None:
     def fails(_self: resource.Layout, _plan: Plan) -> t.NoReturn:
+        meanwhile()
         raise VerifyError("something else changes it")
 
     monkeypatch.setattr(resource.Layout, "verify", fails)
+
+
+def test_a_failed_verification_frees_the_gpus_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The units run again by then, and a reset needs them gone."""
+    failing_verification(monkeypatch, lambda: None)
     world.gpus = [replace(gpu, mig=False, pending=False) for gpu in world.gpus]
     before = shapes(world)
     with pytest.raises(VerifyError) as failed:
         world.parted(SEVEN, SEVEN)
     assert failed.value.facts["undo_failed"] == [] and shapes(world) == before
     assert world.running and resource.remembered() == []
+
+
+def test_the_node_is_cordoned_again_before_the_old_layout_is_put_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The uncordon came before the verification, and a pod came onto the new slices in between."""
+    world.parted(SEVEN, SEVEN)
+    before, evictions = shapes(world), world.effects.count("POST eviction")
+
+    def comes() -> None:
+        assert not world.api.unschedulable
+        held_by(world, "late")
+        world.api.pods = [pod("late")]
+
+    failing_verification(monkeypatch, comes)
+    world.exposed.clear()
+    with pytest.raises(VerifyError) as failed:
+        world.parted(TWO, TWO)
+    assert world.exposed == [] and shapes(world) == before and failed.value.facts["undo_failed"] == []
+    assert world.api.pods == [] and world.effects.count("POST eviction") == evictions + 1
+    assert not world.api.unschedulable and world.api.annotations == {} == world.api.labels
+    undone = failed.value.facts["undone"]
+    assert undone.index("uncordon n1") < undone.index("checkpoint GPU 0, GPU 1") < undone.index("cordon n1")
+
+
+def test_what_fails_after_the_uncordon_cordons_again_too(world: World) -> None:
+    world.parted(SEVEN, SEVEN)
+    before = shapes(world)
+    world.exposed.clear()
+    world.fail_at = "write mig.json"
+    with pytest.raises(ApplyError, match=r"write mig\.json: no"):
+        world.parted(TWO, TWO, wished_at_boot=b"new")
+    assert world.exposed == [] and shapes(world) == before and not world.api.unschedulable
+
+
+def test_a_cordon_of_somebody_else_is_there_again_after_the_way_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.parted(SEVEN, SEVEN)
+    world.api.unschedulable = True
+    failing_verification(monkeypatch, lambda: None)
+    with pytest.raises(VerifyError):
+        world.parted(TWO, TWO)
+    assert world.api.unschedulable and world.api.annotations == {}
+
+
+def test_a_pod_that_would_not_come_back_is_not_evicted_on_the_way_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.parted(SEVEN, SEVEN)
+
+    def comes() -> None:
+        held_by(world, "alone")
+        world.api.pods = [pod("alone", owner="")]
+
+    failing_verification(monkeypatch, comes)
+    with pytest.raises(VerifyError, match=r"rolling back failed too: uncordon n1: .*ml/alone has no controller"):
+        world.parted(TWO, TWO)
+    assert [pod["metadata"]["name"] for pod in world.api.pods] == ["alone"] and not world.api.unschedulable
+
+
+LEASE = "gpufleet-kubelet-config"
+
+
+def entered(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **params: t.Any) -> dict[str, t.Any]:
+    """mig_parted from its parameters on."""
+    monkeypatch.delenv("K8S_AUTH_API_KEY", raising=False)
+    validated = ArgumentSpecValidator(SPEC["argument_spec"]).validate(
+        {"selected": "all-1g.5gb", "stop_services": [UNIT], **params}
+    )
+    assert not validated.error_messages, validated.error_messages
+    node = node_of(world.api)
+    node.who = t.cast("t.Any", None)
+    monkeypatch.setattr(node_module, "NodeClient", lambda _who, _token: world.api)
+    monkeypatch.setattr(resource, "Nvml", lambda: world)
+    monkeypatch.setattr(resource, "_node", lambda wished: node if wished["enabled"] else None)
+    monkeypatch.setattr(resource, "_has_unit", lambda _unit: False)
+    monkeypatch.setattr(resource, "LOCK", tmp_path / "lock")
+    return resource.parted(validated.validated_parameters, check_mode=False)
+
+
+def test_a_run_that_takes_the_node_holds_the_lock_of_kubelet_config(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+    effect = world.effect
+    monkeypatch.setattr(
+        world,
+        "effect",
+        lambda name: (
+            held.append(world.api.leases[LEASE]["spec"]["holderIdentity"] if LEASE in world.api.leases else "none"),
+            effect(name),
+        )[-1],
+    )
+    world.api.effect = world.effect
+    assert entered(world, tmp_path, monkeypatch, drain={"enabled": True}, api_key="t")["changed"]
+    assert set(held) == {"n1/mig_parted"} and world.api.leases == {}
+    held.clear()
+    assert entered(world, tmp_path, monkeypatch, drain={"enabled": True})["changed"] is False
+    assert entered(world, tmp_path, monkeypatch, layout={"all": "all-disabled"}, selected=None, api_key="t")["changed"]
+    assert set(held) == {"none"}  # without drain the Node is not taken
+
+
+def test_without_a_token_or_while_another_run_has_a_node_nothing_changes(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain = {"enabled": True}
+    with pytest.raises(PlanError, match=r"needs a token in api_key .* Nothing was changed"):
+        entered(world, tmp_path, monkeypatch, drain=drain)
+    spec = {"holderIdentity": "gpu-2", "leaseDurationSeconds": 30}
+    world.api.leases[LEASE] = {"metadata": {"resourceVersion": "9"}, "spec": spec}
+    with pytest.raises(ApplyError, match=rf"gpu-2 has held the lock \(Lease kube-system/{LEASE}\)"):
+        entered(world, tmp_path, monkeypatch, drain=drain, api_key="t", lock={"timeout": 1})
+    with pytest.raises(PlanError, match=r"lock.timeout is 0"):
+        entered(world, tmp_path, monkeypatch, drain=drain, api_key="t", lock={"timeout": 0})
+    assert world.effects == [] and world.api.leases[LEASE]["spec"] is spec
+    assert entered(world, tmp_path, monkeypatch, drain=drain, lock={"enabled": False})["changed"]
+
+
+def test_a_lost_lock_ends_the_run_and_puts_the_old_layout_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.parted(SEVEN, SEVEN)
+    before = shapes(world)
+    effect = world.effect
+
+    def loses(name: str) -> None:
+        effect(name)
+        if name == "create on 1":
+            monkeypatch.setattr(layouts[-1], "check_lock", lost)
+
+    def lost() -> None:
+        raise ApplyError("n1/mig_parted has lost the lock")
+
+    layouts: list[resource.Layout] = []
+    original = resource.Layout.__init__
+
+    def recorded(self: resource.Layout, *arguments: t.Any) -> None:
+        layouts.append(self)
+        original(self, *arguments)
+
+    monkeypatch.setattr(resource.Layout, "__init__", recorded)
+    monkeypatch.setattr(world, "effect", loses)
+    with pytest.raises(ApplyError, match="has lost the lock"):
+        entered(world, tmp_path, monkeypatch, selected="all-3g.20gb", drain={"enabled": True}, api_key="t")
+    assert shapes(world) == before and not world.api.unschedulable and world.api.leases == {}
 
 
 def test_cdi_describes_what_was_put_back(world: World) -> None:
