@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.gpufleet.k8s.plugins.filter.kubeadm_problems import kubeadm_problems
-from ansible_collections.gpufleet.k8s.plugins.filter.pod_cidr_problems import pod_cidr_problems
-from ansible_collections.gpufleet.k8s.plugins.filter.structure_problems import structure_problems
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.kubeadm_problems import kubeadm_problems
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.pod_cidr_problems import pod_cidr_problems
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.structure_problems import structure_problems
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The variables that CONTRIBUTING.md has for all roles.

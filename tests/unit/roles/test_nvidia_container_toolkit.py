@@ -11,7 +11,7 @@ import subprocess
 import typing as t
 from pathlib import Path
 
-from ansible_collections.gpufleet.k8s.plugins.filter.grep_files import grep_files
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.grep_files import grep_files
 from role_vars import evaluated
 
 DROPIN = "/etc/containerd/conf.d/20-nvidia.toml"

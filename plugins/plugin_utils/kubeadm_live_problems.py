@@ -1,0 +1,55 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role kubeadm does not change in a running cluster."""
+
+from __future__ import annotations
+
+import typing as t
+
+import yaml
+
+
+def kubeadm_live_problems(
+    wanted: t.Mapping[str, t.Any],
+    *,
+    host: str,
+    found: t.Mapping[str, t.Any],
+    version: str,
+    live: t.Mapping[str, t.Any] | None = None,
+    bootstrap: str = "",
+    expected: t.Sequence[str] = (),
+) -> list[str]:
+    """Sentences naming variable or host, the value and the remedy. Pure."""
+    live = live or {}
+    problems = []
+    pin, release = found.get("ca_cert_hash", ""), str(version).lstrip("v")
+    if pin and expected and pin not in expected:
+        problems.append(
+            f"{host} is a node of another cluster ({found.get('server')}, CA {pin}); wanted is the one of "
+            f"{bootstrap or 'kubeadm_join.ca_cert_hashes'} with {', '.join(expected)}. "
+            "Reset the host first (kubeadm_state: absent)"
+        )
+    if pin and not expected and bootstrap and host != bootstrap:
+        problems.append(
+            f"{host} is a node of the cluster at {found.get('server')}, but {bootstrap}, which should begin the cluster, "
+            f"has none. Reset {host} first (kubeadm_state: absent), or put the right host into kube_control_plane"
+        )
+    if pin and found.get("version") and found["version"] != release:
+        problems.append(
+            f"{host} runs Kubernetes {found['version']} and kubeadm_version is {version}: this role does not change the "
+            f"version of a running node. Set kubeadm_version to {found['version']}"
+        )
+    if live.get("cluster_configuration") and host == bootstrap:
+        problems += _network_problems(wanted, yaml.safe_load(live["cluster_configuration"]) or {})
+    return problems
+
+
+def _network_problems(wanted: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any]) -> list[str]:
+    return [
+        f"kubeadm_cluster_configuration.networking.{field} is {wish}, the running cluster has {there}: it cannot be changed in a "
+        "running cluster. Set it back, or reset the cluster and begin anew"
+        for field in ("podSubnet", "serviceSubnet", "dnsDomain")
+        for wish, there in [(wanted.get("networking", {}).get(field), live.get("networking", {}).get(field))]
+        if wish and there and wish != there
+    ]

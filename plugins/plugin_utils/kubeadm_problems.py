@@ -1,0 +1,94 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role kubeadm cannot serve, told from variables alone."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.taints import key_problem, value_problem
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import rules
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import schema
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
+
+VERSION = re.compile(r"v?(\d+\.\d+)\.\d+")
+TOKEN = re.compile(r"[a-z0-9]{6}\.[a-z0-9]{16}")
+CA_HASH = re.compile(r"sha256:[0-9a-f]{64}")
+JOIN_KEYS = ("endpoint", "token", "ca_cert_hashes", "certificate_key")
+
+
+def kubeadm_problems(
+    configuration: t.Mapping[str, t.Any],
+    *,
+    version: str,
+    minors: t.Sequence[str],
+    control_planes: t.Sequence[str],
+    endpoint: str = "",
+    join: t.Mapping[str, t.Any] | None = None,
+    labels: t.Mapping[str, t.Any] | None = None,
+    kubelet: t.Mapping[str, t.Any] | None = None,
+) -> list[str]:
+    """Sentences naming variable, value and remedy; never a token. Pure."""
+    problems = []
+    matched = VERSION.fullmatch(str(version))
+    if not matched or matched[1] not in minors:
+        what = "of a release unknown to this role" if matched else "not a version such as 1.36.3"
+        problems.append(f"kubeadm_version {version!r} is {what}; it knows {', '.join(f'{minor}.x' for minor in minors)}")
+    named = str(configuration.get("kubernetesVersion", "")).lstrip("v")
+    if named and named != str(version).lstrip("v"):
+        problems.append(
+            f"kubeadm_cluster_configuration.kubernetesVersion is {named!r} and kubeadm_version is {version!r}: "
+            "say it once, with kubeadm_version"
+        )
+    if not control_planes and not join:
+        problems.append(
+            "the inventory group kube_control_plane has no host: put the host there that should begin the cluster, or give "
+            "kubeadm_join to join one that exists"
+        )
+    if len(control_planes) > 1 and not endpoint and "controlPlaneEndpoint" not in configuration:
+        problems.append(
+            f"kube_control_plane has {len(control_planes)} hosts ({', '.join(control_planes)}) and "
+            "kubeadm_control_plane_endpoint is empty: several control planes need one "
+            "address in front of them, which cannot be added later"
+        )
+    if matched and matched[1] in minors and kubelet:
+        problems += _kubelet_problems(kubelet, int(matched[1].partition(".")[2]))
+    return problems + _label_problems(labels or {}) + _join_problems(join or {})
+
+
+def _kubelet_problems(kubelet: t.Mapping[str, t.Any], minor: int) -> list[str]:
+    settings = {key: value for key, value in kubelet.items() if key not in ("apiVersion", "kind")}
+    where, known = "kubeadm_kubelet_configuration", schema(minor)
+    if unknown := list(known.problems(settings, path=where)):
+        return unknown
+    return [f"{where}.{problem}" for problem in rules.of_values(rules.Case(settings, known, Machine()))]
+
+
+def _label_problems(labels: t.Mapping[str, t.Any]) -> list[str]:
+    problems = []
+    for key, value in labels.items():
+        if problem := key_problem(str(key)):
+            problems.append(f"kubeadm_node_labels: {key!r} {problem}")
+        elif problem := value_problem(str(value)):
+            problems.append(f"kubeadm_node_labels.{key}: {str(value)!r} {problem}")
+    return problems
+
+
+def _join_problems(join: t.Mapping[str, t.Any]) -> list[str]:
+    problems = []
+    unknown = sorted(set(join) - set(JOIN_KEYS))
+    if unknown:
+        problems.append(f"kubeadm_join has the unknown key(s) {', '.join(unknown)}; it knows {', '.join(JOIN_KEYS)}")
+    if join.get("token") and not TOKEN.fullmatch(str(join["token"])):
+        problems.append("kubeadm_join.token is not of the form abcdef.0123456789abcdef (it is not shown)")
+    if join and not join.get("endpoint"):
+        problems.append("kubeadm_join has no endpoint (host:port of the API server)")
+    hashes = join.get("ca_cert_hashes", [])
+    wrong = [str(item) for item in hashes if not CA_HASH.fullmatch(str(item))]
+    if wrong:
+        problems.append(f"kubeadm_join.ca_cert_hashes has {', '.join(wrong)}; an entry is sha256: and 64 hexadecimal digits")
+    if join and not hashes:
+        problems.append("kubeadm_join has no ca_cert_hashes: a host that joins without them cannot tell a false control plane")
+    return problems

@@ -1,0 +1,22 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists and dictionaries that came as text."""
+
+from __future__ import annotations
+
+import typing as t
+
+STRUCTURES = {"list": ("a list", "[...]"), "dict": ("a dictionary", "{...}")}
+
+
+def structure_problems(variables: t.Mapping[str, t.Any], options: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
+    """Sentences naming variable, value and remedy. Pure. Values of options with `no_log` are not shown."""
+    problems = []
+    for name, option in options.items():
+        value = variables.get(name)
+        if option.get("type") in STRUCTURES and isinstance(value, str):
+            what, example = STRUCTURES[option["type"]]
+            shown = "text" if option.get("no_log") else f"the text {str(value)!r}"
+            problems.append(f"{name} is {shown} and must be {what}; on the command line write -e '{{\"{name}\": {example}}}'")
+    return problems

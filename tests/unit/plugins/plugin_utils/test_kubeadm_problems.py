@@ -1,0 +1,98 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role kubeadm refuses: sentences that name variable, value and remedy, and never a token."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.kubeadm_live_problems import kubeadm_live_problems
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.kubeadm_problems import kubeadm_problems
+
+FINE = {"version": "1.36.3", "minors": ["1.35", "1.36"], "control_planes": ["head"]}
+PIN, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cert_hashes": [PIN]}
+
+
+@pytest.mark.parametrize(
+    "input_",
+    [
+        {},
+        {"version": "v1.35.0"},
+        {"control_planes": [], "join": JOIN},
+        {"control_planes": ["a", "b"], "endpoint": "api:6443"},
+        {"labels": {"node-role.kubernetes.io/worker": "", "rack": 7}},
+        {"kubelet": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "maxPods": 250}},
+    ],
+)
+def test_what_is_fine(input_):
+    assert kubeadm_problems({}, **{**FINE, **input_}) == []
+
+
+@pytest.mark.parametrize(
+    ("configuration", "input_", "says"),
+    [
+        ({}, {"version": "1.99.0"}, ["kubeadm_version '1.99.0' is of a release unknown", "1.35.x, 1.36.x"]),
+        ({}, {"version": "latest"}, ["kubeadm_version 'latest' is not a version"]),
+        ({}, {"version": "1.36"}, ["kubeadm_version '1.36' is not a version"]),
+        ({"kubernetesVersion": "v1.36.2"}, {}, ["kubernetesVersion is '1.36.2'", "say it once"]),
+        ({}, {"control_planes": []}, ["kube_control_plane has no host"]),
+        ({}, {"control_planes": ["a", "b"]}, ["2 hosts (a, b)", "kubeadm_control_plane_endpoint is empty"]),
+        ({}, {"join": {**JOIN, "token": "s3cret"}}, ["kubeadm_join.token is not of the form"]),
+        ({}, {"join": {**JOIN, "hash": "x"}}, ["kubeadm_join has the unknown key(s) hash"]),
+        ({}, {"join": {**JOIN, "ca_cert_hashes": ["a" * 64]}}, [f"kubeadm_join.ca_cert_hashes has {'a' * 64}"]),
+        ({}, {"join": {**JOIN, "ca_cert_hashes": []}}, ["cannot tell a false control plane"]),
+        ({}, {"labels": {"bad label!": ""}}, ["kubeadm_node_labels: 'bad label!' must have a name"]),
+        ({}, {"labels": {"rack": "one two"}}, ["kubeadm_node_labels.rack: 'one two' must be"]),
+        ({}, {"kubelet": {"maxPod": 250}}, ["kubeadm_kubelet_configuration.maxPod", "maxPods"]),
+        ({}, {"kubelet": {"maxPods": "many"}}, ["kubeadm_kubelet_configuration.maxPods must be a whole number"]),
+        ({}, {"kubelet": {"cpuManagerPolicy": "static-ish"}}, ["kubeadm_kubelet_configuration.cpuManagerPolicy", "static-ish"]),
+        ({}, {"join": {"token": JOIN["token"], "ca_cert_hashes": [PIN]}}, ["kubeadm_join has no endpoint"]),
+    ],
+)
+def test_what_is_refused(configuration, input_, says):
+    (problem,) = kubeadm_problems(configuration, **{**FINE, **input_})
+    assert all(part in problem for part in says)
+    assert "s3cret" not in problem
+
+
+WANTED = {"networking": {"podSubnet": "10.244.0.0/16"}}
+LIVE = {"cluster_configuration": "networking:\n  podSubnet: 10.244.0.0/16\n  dnsDomain: cluster.local\n"}
+NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36.3"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "input_", "says"),
+    [
+        (WANTED, {}, []),
+        (WANTED, {"found": {}, "expected": [PIN]}, []),  # a bare host
+        (WANTED, {"bootstrap": "", "expected": [], "host": "w"}, []),  # a worker that runs this alone
+        (WANTED, {"expected": [OTHER]}, ["head is a node of another cluster", "10.0.0.1", PIN, OTHER, "Reset the host first"]),
+        (WANTED, {"expected": [], "host": "w"}, ["w is a node of the cluster at https://10.0.0.1:6443, but head", "has none"]),
+        (
+            WANTED,
+            {"version": "1.36.4"},
+            ["head runs Kubernetes 1.36.3 and kubeadm_version is 1.36.4", "Set kubeadm_version to 1.36.3"],
+        ),
+        (
+            {"networking": {"podSubnet": "10.244.0.0/14"}},
+            {},
+            ["networking.podSubnet is 10.244.0.0/14, the running cluster has 10.244.0.0/16"],
+        ),
+        ({"networking": {"dnsDomain": "corp"}}, {}, ["networking.dnsDomain is corp, the running cluster has cluster.local"]),
+        ({"networking": {"podSubnet": "10.244.0.0/14"}}, {"host": "w"}, []),  # said once, for the bootstrap control plane
+    ],
+)
+def test_a_running_cluster(wanted, input_, says):
+    arguments = {
+        "host": "head",
+        "found": NODE,
+        "version": "1.36.3",
+        "live": LIVE,
+        "bootstrap": "head",
+        "expected": [PIN],
+        **input_,
+    }
+    problems = kubeadm_live_problems(wanted, **arguments)
+    assert len(problems) == (1 if says else 0)
+    assert all(part in problems[0] for part in says)

@@ -1,0 +1,33 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text where a list or a dictionary should be, and only that."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.structure_problems import structure_problems
+
+OPTIONS = {
+    "disks": {"type": "list"},
+    "config": {"type": "dict"},
+    "keys": {"type": "dict", "no_log": True},
+    "name": {"type": "str"},
+}
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({}, []),
+        ({"disks": ["/a"], "config": {}, "name": "a,b", "other": "x"}, []),
+        ({"disks": "/a"}, ["disks is the text '/a' and must be a list; on the command line write -e '{\"disks\": [...]}'"]),
+        (
+            {"config": "a=b"},
+            ["config is the text 'a=b' and must be a dictionary; on the command line write -e '{\"config\": {...}}'"],
+        ),
+        ({"keys": "s3cret"}, ["keys is text and must be a dictionary; on the command line write -e '{\"keys\": {...}}'"]),
+    ],
+)
+def test_structure_problems(variables, says):
+    assert structure_problems(variables, OPTIONS) == says
