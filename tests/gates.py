@@ -28,9 +28,7 @@ import env as environments
 
 LOGS = environments.CACHE / "logs" / "gates"
 #: Gates of unfinished work: they run by name (`make test WHAT=NAME`), and a run of all gates says why not.
-PENDING: dict[str, str] = {
-    "molecule-a100_mig": "issue 5 is open: the whole passed once (2026-11-28, 1043 s on a busy machine), and a gate has to twice",
-}
+PENDING: dict[str, str] = {}
 
 LONG = ("hyperpod", "a100_mig")  # scenarios that begin first, so that nothing waits for them at the end
 HEARTBEAT = 30  # seconds without a line before a running gate says that it is still alive
