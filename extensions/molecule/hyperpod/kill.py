@@ -4,7 +4,7 @@
 """Kills site runs in the middle, from bare hosts on: python3 kill.py BED SITE COMMAND...
 
 Each run is killed (-9, with all its processes here) a moment after a task has begun; for some, the kubeadm on the nodes
-dies with it. Whatever that leaves, the scenario's converge must bring the site to its end, and its idempotence find nothing to do.
+dies with it. Whatever that leaves, converge.yml must bring the site to its end, and the idempotence check find nothing to do.
 """
 
 from __future__ import annotations

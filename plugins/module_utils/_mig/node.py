@@ -25,6 +25,7 @@ ANNOTATION = "gpufleet.k8s/mig-parted"
 LABEL = "gpufleet.k8s/mig"
 KUBECONFIGS = ("/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
 #: Such pods stay until somebody deletes them. The kubelet's record may still name one as the holder of a slice.
+PAUSE_S = 0.5
 _ENDED = ("Succeeded", "Failed")
 _WAS_CORDONED = "was cordoned"
 
@@ -94,7 +95,7 @@ class Node:
                     f"{', '.join(left)} did not leave node {self.name} within {self.options.timeout} s; raise drain.timeout, or "
                     f"help these pods (a DaemonSet's pod leaves if its affinity keeps it off the label {LABEL})"
                 )
-            time.sleep(0.5)
+            time.sleep(PAUSE_S)
 
     def uncordon(self) -> None:
         """Back to what it was before this or a killed run. Without the mark the cordon, if there is one, is somebody else's."""
