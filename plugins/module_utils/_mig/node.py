@@ -24,8 +24,8 @@ ANNOTATION = "gpufleet.k8s/mig-parted"
 #: DaemonSets that hold GPUs (roles/nvidia_device_plugin) have an affinity that keeps them off a Node with this label.
 LABEL = "gpufleet.k8s/mig"
 KUBECONFIGS = ("/etc/kubernetes/kubelet.conf", "/var/lib/rancher/k3s/agent/kubelet.kubeconfig")
+PAUSE_S = 0.5  # between two looks at pods that leave
 #: Such pods stay until somebody deletes them. The kubelet's record may still name one as the holder of a slice.
-PAUSE_S = 0.5
 _ENDED = ("Succeeded", "Failed")
 _WAS_CORDONED = "was cordoned"
 
