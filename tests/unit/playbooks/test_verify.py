@@ -64,3 +64,10 @@ def test_workloads_of_the_network_are_looked_at(play: t.Any, tmp_path: Path) -> 
     _ok, messages = report(tmp_path / "verdict.json")
     assert "DaemonSet kube-system/some: 0 of 1 pods are available" in messages
     assert "DaemonSet kube-flannel/some: 0 of 1 pods are available" in messages
+
+
+def test_input_of_a_wrong_type_is_named_and_not_judged(play: t.Any, tmp_path: Path) -> None:
+    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"), verdict_namespaces="kube-system")
+    assert said.status == 2
+    assert "verdict_namespaces is the text 'kube-system' and must be a list" in said.text
+    assert not (tmp_path / "verdict.json").exists()
