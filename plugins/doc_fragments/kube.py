@@ -93,3 +93,31 @@ options:
 requirements:
   - kubernetes >= 24.2, < 37 (Python package, where the module runs)
 """
+
+    # Modules that take a node out of service; their SPEC is _kube/lease.py's.
+    LOCK = r"""
+options:
+  lock:
+    description:
+      - A Lease in the cluster that a run holds while it takes a node out of service, so that two runs never take two nodes at once;
+        by default the same for all modules that do so (M(gpufleet.k8s.kubelet_config), M(gpufleet.k8s.mig_parted)).
+      - Without effect where the node is not taken.
+    type: dict
+    suboptions:
+      enabled:
+        description: Whether there is such a lock. It needs O(api_key).
+        type: bool
+        default: true
+      namespace:
+        description: Namespace of the Lease.
+        type: str
+        default: kube-system
+      name:
+        description: Name of the Lease.
+        type: str
+        default: gpufleet-kubelet-config
+      timeout:
+        description: Seconds to wait for another run's node. A lock whose holder died is free after 30 seconds.
+        type: int
+        default: 600
+"""

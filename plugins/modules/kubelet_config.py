@@ -98,26 +98,6 @@ options:
         description: Whether pods without a controller may be evicted; they do not come back.
         type: bool
         default: false
-  lock:
-    description: A Lease in the cluster that a run holds while it changes a node, so that two runs never take two nodes at once.
-    type: dict
-    suboptions:
-      enabled:
-        description: Whether there is such a lock. It needs O(api_key).
-        type: bool
-        default: true
-      namespace:
-        description: Namespace of the Lease.
-        type: str
-        default: kube-system
-      name:
-        description: Name of the Lease.
-        type: str
-        default: gpufleet-kubelet-config
-      timeout:
-        description: Seconds to wait for another run's node. A lock whose holder died is free after 30 seconds.
-        type: int
-        default: 600
   verify_timeout:
     description:
       - Seconds until the kubelet has to be healthy and its Node Ready, after the change and again after a roll-back.
@@ -134,6 +114,7 @@ requirements:
   - Python packages C(openshift) 0.13 or newer and C(kubernetes), for O(provider=openshift) only
 extends_documentation_fragment:
   - gpufleet.k8s.kube
+  - gpufleet.k8s.kube.lock
   - gpufleet.k8s.attributes
   - gpufleet.k8s.attributes.node
 author:

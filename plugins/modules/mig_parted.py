@@ -108,29 +108,6 @@ options:
         short-lived (C(kubectl create token)).
       - Can also be set by E(K8S_AUTH_API_KEY).
     type: str
-  lock:
-    description:
-      - A Lease in the cluster that a run holds while it has the Node cordoned, so that two runs never take two nodes at once. By
-        default the same one as that of M(gpufleet.k8s.kubelet_config).
-      - Without effect unless O(drain.enabled=true).
-    type: dict
-    suboptions:
-      enabled:
-        description: Whether there is such a lock. It needs O(api_key).
-        type: bool
-        default: true
-      namespace:
-        description: Namespace of the Lease.
-        type: str
-        default: kube-system
-      name:
-        description: Name of the Lease.
-        type: str
-        default: gpufleet-kubelet-config
-      timeout:
-        description: Seconds to wait for another run's node. A lock whose holder died is free after 30 seconds.
-        type: int
-        default: 600
   boot:
     description:
       - V(true) keeps a systemd unit, C(gpufleet-mig.service), that applies the same configuration at boot, before the kubelet
@@ -169,6 +146,7 @@ attributes:
 extends_documentation_fragment:
   - gpufleet.k8s.attributes
   - gpufleet.k8s.attributes.node
+  - gpufleet.k8s.kube.lock
 requirements:
   - NVIDIA driver
   - nvidia-ml-py >= 12.535 (Python module C(pynvml)) on the node

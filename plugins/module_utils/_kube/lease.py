@@ -20,8 +20,7 @@ from .client import KubeClient, KubeError
 DURATION = 30  # seconds that a lock outlives its holder's crash
 FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
-#: Suboptions that `lock` has in every module that takes a node out of service: all of them hold the same Lease. Each documents
-#: them itself: fragments do not merge that deep.
+#: Suboptions that `lock` has in every module that takes a node out of service (doc_fragments/kube.py): all hold the same Lease.
 SPEC: dict[str, dict[str, t.Any]] = {
     "enabled": {"type": "bool", "default": True},
     "namespace": {"type": "str", "default": "kube-system"},

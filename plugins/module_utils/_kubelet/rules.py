@@ -8,7 +8,8 @@ PRIVATE: this module util is for this collection only and may change without not
 Each rule takes a `Case` and yields sentences that begin with the field at fault. Sources, all in k8s.io/kubernetes:
 pkg/kubelet/apis/config/validation, pkg/kubelet/{kubelet.go,eviction,logs,sysctl}, cmd/kubelet/app/{server,auth}.go,
 pkg/kubelet/cm/{cpumanager,memorymanager,topologymanager}; in k8s.io/component-base: cli/flag, logs, metrics, tracing.
-Nothing is refused that the kubelet of that minor takes: tools/kubelet_types/verdicts.py asks its own validation.
+Nothing is refused that the kubelet of that minor takes (tools/kubelet_types/verdicts.py asks its own validation), except a
+cgroupDriver that does not exist, which it takes for cgroupfs.
 Designs: KEP-3570 (CPU manager), KEP-2625, KEP-2902, KEP-4540 (its options), KEP-693, KEP-3545 (topology manager and its
 options), KEP-1769 (memory manager).
 """
