@@ -99,8 +99,8 @@ requirements:
 options:
   lock:
     description:
-      - A Lease in the cluster that a run holds while it takes a node out of service, so that two runs never take two nodes at once;
-        by default the same for all modules that do so (M(gpufleet.k8s.kubelet_config), M(gpufleet.k8s.mig_parted)).
+      - A Lease in the cluster that a run holds while it takes a node out of service, so that two runs never take two nodes
+        at once; by default the same for all modules that do so (M(gpufleet.k8s.kubelet_config), M(gpufleet.k8s.mig_parted)).
       - Without effect where the node is not taken.
     type: dict
     suboptions:
