@@ -61,9 +61,9 @@ def kubeadm_problems(
 def _kubelet_problems(kubelet: t.Mapping[str, t.Any], minor: int) -> list[str]:
     settings = {key: value for key, value in kubelet.items() if key not in ("apiVersion", "kind")}
     where, known = "kubeadm_kubelet_configuration", schema(minor)
-    if unknown := list(known.problems(settings, path=where)):
-        return unknown
-    return [f"{where}.{problem}" for problem in rules.of_values(rules.Case(settings, known, Machine()))]
+    return rules.of_settings(known, settings, where) or [
+        f"{where}.{problem}" for problem in rules.of_values(rules.Case(settings, known, Machine()))
+    ]
 
 
 def _label_problems(labels: t.Mapping[str, t.Any]) -> list[str]:

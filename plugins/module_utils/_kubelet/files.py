@@ -16,13 +16,17 @@ from pathlib import Path
 from .._plan import PlanError
 
 
+class NoPyYAML(PlanError):
+    """The Python that runs this cannot read the kubelet's files."""
+
+
 def read(path: Path) -> t.Any:
-    """The document in a file; None for an empty one. Raises OSError, ValueError (no YAML), PlanError (no PyYAML)."""
+    """The document in a file; None for an empty one. Raises OSError, ValueError (no YAML), NoPyYAML."""
     text = path.read_text(encoding="utf-8")
     try:
         import yaml  # noqa: PLC0415  the only thing on a node that neither Python nor Ansible brings
     except ImportError:
-        raise PlanError(
+        raise NoPyYAML(
             f"{sys.executable} has no PyYAML, and {path} is YAML; install the package python3-yaml (Debian, Ubuntu) or "
             "python3-pyyaml (RPM distributions), which images with cloud-init have anyway. Nothing was changed."
         ) from None

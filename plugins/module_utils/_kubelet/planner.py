@@ -145,10 +145,7 @@ def plan(kubelet: Kubelet, wish: Wish) -> Plan:
     accepted = set(rules.problems(rules.Case(before, known, kubelet.machine))) if kubelet.active else set()
     found = [problem for problem in rules.problems(case) if problem not in accepted]
     if found:
-        raise PlanError(
-            f"the kubelet ({kubelet.version}) would not work with these settings: " + "; ".join(found) + ". Nothing was changed.",
-            problems=found,
-        )
+        raise _unworkable(kubelet.version, found)
 
     expected = _projected(_united([old, settings]), after)
     current = kubelet.configz
@@ -240,18 +237,25 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
 
 def check_types(known: Schema, settings: t.Mapping[str, t.Any]) -> None:
     """Raises PlanError for what a kubelet would not decode, would ignore, or would not start with."""
-    for key in ("apiVersion", "kind"):
-        if key in settings:
-            raise PlanError(f"settings.{key} is written by this module; leave it out")
-    found = list(known.problems(settings))
-    gates = settings.get("featureGates")
-    if isinstance(gates, dict) and not any(problem.startswith("settings.featureGates") for problem in found):
-        for gate, value in gates.items():
-            problem = known.gate_problem(gate, value) if value is not None else None
-            if problem:
-                found.append(f"settings.featureGates.{gate}: {problem}")
+    own = [f"settings.{key} is written by this module; leave it out" for key in ("apiVersion", "kind") if key in settings]
+    found = own or rules.of_settings(known, settings)
     if found:
         raise PlanError("; ".join(found) + ". Nothing was changed.", problems=found)
+
+
+def check_part(version: str, settings: t.Mapping[str, t.Any]) -> None:
+    """Raises PlanError for what no other file could mend: all that can be told where those cannot be read."""
+    known = schema(minor(version))
+    check_types(known, settings)
+    if found := rules.of_part(known, settings):
+        raise _unworkable(version, found)
+
+
+def _unworkable(version: str, found: list[str]) -> PlanError:
+    return PlanError(
+        f"the kubelet ({version}) would not work with these settings: " + "; ".join(found) + ". Nothing was changed.",
+        problems=found,
+    )
 
 
 def _check_shadows(
@@ -278,6 +282,7 @@ def _check_shadows(
         "; ".join(reasons)
         + ". Remove it there (flags win over files; among files the last name wins: see priority). Nothing was changed.",
         shadowed=lost,
+        problems=reasons,
     )
 
 
@@ -289,10 +294,11 @@ def _check_side_effects(
         return
     reset = [its for its in known.differences(before, after, subset=False) if its.partition(".")[0] not in named]
     if reset:
-        raise PlanError(
+        problem = (
             f"kubelet 1.{known.minor} would also reset {', '.join(reset)} to its default, because it reads a drop-in as a whole "
-            "configuration; name these in settings too, or upgrade the kubelet. Nothing was changed."
+            "configuration; name these in settings too, or upgrade the kubelet"
         )
+        raise PlanError(f"{problem}. Nothing was changed.", problems=[problem])
 
 
 def _stale_states(kubelet: Kubelet, case: rules.Case, current: t.Mapping[str, t.Any]) -> dict[str, str]:

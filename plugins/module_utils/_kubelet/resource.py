@@ -24,6 +24,7 @@ from .._kube.client import KubeError
 from .._plan import ApplyError, GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
 from . import openshift, planner
 from .api import NodeClient
+from .files import NoPyYAML
 from .host import Host
 from .planner import ANNOTATION, Kubelet
 from .schema import schema
@@ -52,7 +53,12 @@ class KubeletConfig(Resource[Kubelet]):
         self.check_lock: t.Callable[[], None] = lambda: None  # raises ApplyError when another run has the cluster's lock
 
     def observe(self) -> Kubelet:
-        self.found = self.host.observe()
+        try:
+            self.found = self.host.observe()
+        except NoPyYAML:
+            # Wrong settings are told first, so that nobody installs it for them.
+            planner.check_part(self.host.version(self.host.unit()), self.wish.settings or {})
+            raise
         return self.found
 
     def plan(self, observed: Kubelet) -> Plan:

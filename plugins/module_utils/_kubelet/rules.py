@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .._kube import taints
-from . import quantity
+from . import merge, quantity
 from .schema import Schema
 from .topology import Machine
 
@@ -171,7 +171,8 @@ class Case:
         return str(self.config.get(key) or "")
 
     def map(self, key: str) -> dict[str, t.Any]:
-        return self.config.get(key) or {}
+        """Go decodes a null in a map to the zero value; only a patch removes what it names."""
+        return {name: "" if value is None else value for name, value in (self.config.get(key) or {}).items()}
 
     def at(self, path: str) -> t.Any:
         """The value at a path in dots; None where there is none."""
@@ -205,8 +206,24 @@ def problems(case: Case) -> list[str]:
 
 
 def of_values(case: Case) -> list[str]:
-    """The problems that a value has by itself, on any machine."""
-    return [sentence for rule in (_gates, _enums, _ranges, _texts, _enforcement, _maps, _eviction) for sentence in rule(case)]
+    """The problems that a value has on any machine: by itself, or for want of another that it needs beside it."""
+    return [sentence for rule in (*ALONE, _companions) for sentence in rule(case)]
+
+
+def of_settings(known: Schema, settings: t.Mapping[str, t.Any], path: str = "settings") -> list[str]:
+    """What this kubelet would not decode or would ignore in a part of a configuration, and gates that it would not start with."""
+    found = list(known.problems(settings, path=path))
+    gates = settings.get("featureGates")
+    if isinstance(gates, dict) and not any(problem.startswith(f"{path}.featureGates") for problem in found):
+        case = Case(merge.merge_patch({}, {"featureGates": gates}), known, Machine())
+        found += [f"{path}.{problem}" for problem in _gates(case)]
+    return found
+
+
+def of_part(known: Schema, settings: t.Mapping[str, t.Any]) -> list[str]:
+    """The problems that values have by themselves, whatever the rest of the configuration says. Types are right by then."""
+    case = Case(merge.merge_patch({}, settings), known, Machine())
+    return [sentence for rule in ALONE for sentence in rule(case)]
 
 
 def warnings(case: Case) -> t.Iterator[str]:
@@ -285,14 +302,16 @@ def _enums(case: Case) -> t.Iterator[str]:
             yield f"{where}.timeAdded cannot be chosen; leave it out"
 
 
+def _enforcements(minor: int) -> dict[str, str]:
+    return {value: cgroup for value, cgroup in ENFORCEMENTS.items() if minor >= 32 or not value.endswith("-compressible")}
+
+
 def _enforcement(case: Case) -> t.Iterator[str]:
     minor, given = case.schema.minor, case.config.get("enforceNodeAllocatable") or []
-    known = {value: cgroup for value, cgroup in ENFORCEMENTS.items() if minor >= 32 or not value.endswith("-compressible")}
+    known = _enforcements(minor)
     for value in dict.fromkeys(given):
         if value not in known:
             yield f"enforceNodeAllocatable has {value!r}; in kubelet 1.{minor} it may hold {', '.join(known)}"
-        elif known[value] and not case.text(known[value]):
-            yield f"enforceNodeAllocatable has {value!r}, which needs {known[value]}"
         if minor >= 32 and f"{value}-compressible" in given:
             yield f"enforceNodeAllocatable has both {value} and {value}-compressible; they exclude each other"
     if "none" in given and len(given) > 1:
@@ -385,6 +404,13 @@ def _eviction(case: Case) -> t.Iterator[str]:
                 yield f"{path} is {text!r}; a percentage to reclaim must be positive"
             elif not reclaim and not 0 <= float(text.rstrip("%")) <= 100:
                 yield f"{path} is {text!r}; it must be 0% to 100%"
+
+
+def _companions(case: Case) -> t.Iterator[str]:
+    known = _enforcements(case.schema.minor)
+    for value in dict.fromkeys(case.config.get("enforceNodeAllocatable") or []):
+        if known.get(value) and not case.text(known[value]):
+            yield f"enforceNodeAllocatable has {value!r}, which needs {known[value]}"
     for signal in case.map("evictionSoft").keys() - case.map("evictionSoftGracePeriod").keys():
         if str(case.map("evictionSoft")[signal]) not in ("0%", "100%"):  # which say nothing
             yield f"evictionSoft.{signal} needs an evictionSoftGracePeriod.{signal}"
@@ -609,5 +635,7 @@ def _options(case: Case, name: str, given: t.Mapping[str, str]) -> t.Iterator[st
             yield f"{name}.{option} is {value!r}; it must be a whole number in quotes"
 
 
+#: Rules on one value, whatever the others are.
+ALONE = (_gates, _enums, _ranges, _texts, _enforcement, _maps, _eviction)
 #: Rules on several values, the feature gates or the machine.
 TOGETHER = (_together, _gated, _shutdown, _reservations, _tls, _cgroups, _cpu, _cpu_options, _memory, _topology)

@@ -22,6 +22,7 @@ JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cer
         {"control_planes": [], "join": JOIN},
         {"control_planes": ["a", "b"], "endpoint": "api:6443"},
         {"labels": {"node-role.kubernetes.io/worker": "", "rack": 7}},
+        {"kubelet": {"kubeReserved": None, "maxPods": None}},
         {"kubelet": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "maxPods": 250}},
     ],
 )
@@ -47,6 +48,19 @@ def test_what_is_fine(input_):
         ({}, {"kubelet": {"maxPod": 250}}, ["kubeadm_kubelet_configuration.maxPod", "maxPods"]),
         ({}, {"kubelet": {"maxPods": "many"}}, ["kubeadm_kubelet_configuration.maxPods must be a whole number"]),
         ({}, {"kubelet": {"cpuManagerPolicy": "static-ish"}}, ["kubeadm_kubelet_configuration.cpuManagerPolicy", "static-ish"]),
+        # A null in a map is no patch here: the kubelet takes it for an empty text or false.
+        ({}, {"kubelet": {"kubeReserved": {"cpu": None}}}, ["kubeadm_kubelet_configuration.kubeReserved.cpu: '' is no quantity"]),
+        ({}, {"kubelet": {"featureGates": {"CPUManager": None}}}, ["featureGates.CPUManager: kubelet 1.36 does not know it"]),
+        (
+            {},
+            {"kubelet": {"featureGates": {"CPUManager": True}}},
+            ["kubeadm_kubelet_configuration.featureGates.CPUManager: kubelet 1.36 does not know it"],
+        ),
+        (
+            {},
+            {"kubelet": {"evictionSoft": {"memory.available": "1Gi"}}},
+            ["kubeadm_kubelet_configuration.evictionSoft.memory.available needs an evictionSoftGracePeriod"],
+        ),
         ({}, {"join": {"token": JOIN["token"], "ca_cert_hashes": [PIN]}}, ["kubeadm_join has no endpoint"]),
     ],
 )

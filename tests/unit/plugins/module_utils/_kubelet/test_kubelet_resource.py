@@ -14,6 +14,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import resource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.args import SPEC
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.files import NoPyYAML
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
 from kubelet_cases import STATIC, kubelet
 
@@ -37,6 +38,45 @@ def test_refused(given: dict[str, t.Any], says: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(PlanError) as error:
         resource.entry(validated.validated_parameters, True)
     assert error.value.message.startswith(says)
+
+
+class WithoutYaml:
+    """A node whose Python cannot read the kubelet's files."""
+
+    def observe(self) -> t.Any:
+        raise NoPyYAML("no PyYAML")
+
+    def unit(self) -> None: ...
+
+    def version(self, _unit: None) -> str:
+        return "1.36.3"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"maxPods": 60, "kubeReserved": {"cpu": None}}, "no PyYAML"),
+        # Another file may have what these need.
+        ({"cpuManagerPolicy": "static"}, "no PyYAML"),
+        ({"enforceNodeAllocatable": ["system-reserved"]}, "no PyYAML"),
+        ({"evictionSoft": {"memory.available": "1Gi"}}, "no PyYAML"),
+        ({"kind": "KubeletConfiguration"}, "settings.kind is written by this module; leave it out. Nothing was changed."),
+        ({"maxPod": 60}, "settings.maxPod is no field of KubeletConfiguration in kubelet 1.36"),
+        ({"featureGates": {"CPUManager": True}}, "settings.featureGates.CPUManager: kubelet 1.36 does not know it"),
+        (
+            {"topologyManagerScope": "node"},
+            "the kubelet (1.36.3) would not work with these settings: topologyManagerScope is 'node'; in kubelet 1.36 it must be "
+            "one of container, pod. Nothing was changed.",
+        ),
+    ],
+)
+def test_without_pyyaml_wrong_settings_are_told_first(settings: dict[str, t.Any], says: str) -> None:
+    params = ArgumentSpecValidator(**SPEC).validate({"settings": settings}).validated_parameters
+    with pytest.raises(PlanError) as error:
+        resource.KubeletConfig(params, t.cast(t.Any, WithoutYaml())).observe()
+    assert error.value.message.startswith(says)
+    # By this the role cpu_pinning knows that the settings are at fault.
+    assert ("problems" in error.value.facts) == (says != "no PyYAML")
 
 
 class Recorder:
