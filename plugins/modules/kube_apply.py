@@ -131,8 +131,8 @@ options:
         type: str
   wait_timeout:
     description:
-      - Seconds after which waiting, or deleting, has failed. The message says what was seen last, down to pods and their
-        events.
+      - Seconds after which waiting, or deleting, has failed. With V(0) it looks once. The message says what was seen last, down
+        to pods and their events.
     type: int
     default: 300
   kubeconfig:

@@ -14,7 +14,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.gpufleet.k8s.plugins.module_utils._module import Entry
+from ansible_collections.gpufleet.k8s.plugins.module_utils._module import Entry, perform
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
 
 display = Display()
@@ -42,12 +42,13 @@ class ApiAction(ActionBase):
                 module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars, wrap_async=self._task.async_val
             )
         spec = dict(self.SPEC)
-        validated = ArgumentSpecValidator(spec.pop("argument_spec"), **spec).validate(self._task.args)
+        options = spec.pop("argument_spec")
+        validated = ArgumentSpecValidator(options, **spec).validate(self._task.args)
         if validated.error_messages:
             raise AnsibleActionFail("; ".join(validated.error_messages))
         entry: Entry = type(self).ENTRY
         try:
-            result = entry(validated.validated_parameters, self._task.check_mode)
+            result = perform(entry, options, validated.validated_parameters, self._task.check_mode)
         except GpufleetError as error:
             return {"failed": True, "changed": False, "msg": error.message, **error.facts}
         for warning in result.pop("warnings", []):

@@ -1,11 +1,13 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists and dictionaries that came as text."""
+"""Lists and dictionaries that came as text, and numbers below what an option can mean."""
 
 from __future__ import annotations
 
 import typing as t
+
+from ansible_collections.gpufleet.k8s.plugins.module_utils._numbers import number_problem
 
 STRUCTURES = {"list": ("a list", "[...]"), "dict": ("a dictionary", "{...}")}
 
@@ -19,4 +21,6 @@ def structure_problems(variables: t.Mapping[str, t.Any], options: t.Mapping[str,
             what, example = STRUCTURES[option["type"]]
             shown = "text" if option.get("no_log") else f"the text {str(value)!r}"
             problems.append(f"{name} is {shown} and must be {what}; on the command line write -e '{{\"{name}\": {example}}}'")
+        elif problem := number_problem(name, option, value):
+            problems.append(problem)
     return problems

@@ -192,9 +192,6 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
     if "/" in params["name"] or not params["name"]:
         raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
-    for option, seconds in (("verify_timeout", params["verify_timeout"]), ("lock.timeout", params["lock"]["timeout"])):
-        if seconds is not None and seconds < 1:
-            raise PlanError(f"{option} is {seconds}; choose 1 or more seconds. Nothing was changed.")
     if params["provider"] == "openshift":
         return openshift.entry(params, check_mode)
     if params["pool"]:

@@ -58,12 +58,6 @@ def _check(wish: Params) -> None:
     for field in ("containers", "volumes"):
         if field in wish["pod_spec"]:
             raise PlanError(f"pod_spec.{field} would replace what is made from image, command, resources and volumes: use those")
-    for option, least in (("replicas", 1), ("slots_per_worker", 1), ("uid", 0), ("gid", 0), ("backoff_limit", 0)):
-        if wish[option] < least:
-            raise PlanError(f"{option} is {wish[option]}; the least is {least}")
-    for option in ("time_limit", "start_timeout", "ssh_port"):
-        if wish[option] is not None and wish[option] < 1:
-            raise PlanError(f"{option} is {wish[option]}; the least is 1")
     if wish["rerun"] and not wish["create"]:
         raise PlanError("rerun begins a job anew, which create: false forbids: use one of them")
     _check_patterns(wish["patterns"])

@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Text where a list or a dictionary should be, and only that."""
+"""Text where a list or a dictionary should be, and numbers below what can be; only that."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ OPTIONS = {
     "config": {"type": "dict"},
     "keys": {"type": "dict", "no_log": True},
     "name": {"type": "str"},
+    "net_wait_timeout": {"type": "int", "default": 300},
+    "nodes": {"type": "int", "default": 16},
+    "ttl": {"type": "int", "default": -1},
 }
 
 
@@ -26,6 +29,12 @@ OPTIONS = {
             {"config": "a=b"},
             ["config is the text 'a=b' and must be a dictionary; on the command line write -e '{\"config\": {...}}'"],
         ),
+        ({"net_wait_timeout": 0, "nodes": "7", "ttl": -1}, []),
+        (
+            {"net_wait_timeout": -5, "nodes": "-1"},
+            ["net_wait_timeout is -5; choose 0 or more seconds", "nodes is -1; choose 0 or more"],
+        ),
+        ({"nodes": "many"}, []),  # validate_argument_spec says it
         ({"keys": "s3cret"}, ["keys is text and must be a dictionary; on the command line write -e '{\"keys\": {...}}'"]),
     ],
 )

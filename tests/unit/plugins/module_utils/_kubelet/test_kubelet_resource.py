@@ -25,10 +25,6 @@ from kubelet_cases import STATIC, kubelet
         ({"priority": 100}, "priority is 100; choose 0 to 99"),
         ({"name": "../x"}, "name is '../x'; it becomes a part of a file's name"),
         ({"pool": "worker"}, "pool is 'worker', but only provider openshift has pools"),
-        ({"verify_timeout": 0}, "verify_timeout is 0; choose 1 or more seconds"),
-        ({"lock": {"timeout": -1}}, "lock.timeout is -1; choose 1 or more seconds"),
-        ({"drain": {"timeout": -5}}, "drain.timeout is -5; choose 1 or more seconds"),
-        ({"drain": {"grace_period": -2}}, "drain.grace_period is -2; choose -1 or more seconds"),
     ],
 )
 def test_refused(given: dict[str, t.Any], says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: t.Any) -> None:

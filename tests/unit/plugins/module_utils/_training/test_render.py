@@ -117,8 +117,6 @@ def test_the_registry(image: str, registry: str | None, result: str) -> None:
         ({"name": "Train_1"}, "name is 'Train_1'"),
         ({"image": ""}, "image '' is no reference"),
         ({"command": []}, "command is empty"),
-        ({"replicas": 0}, "replicas is 0; the least is 1"),
-        ({"time_limit": 0}, "time_limit is 0"),
         ({"resources": {"cpu": "two"}}, "resources.cpu: 'two' is no quantity"),
         ({"resources": {"cpu": 1}, "slots_per_worker": 4}, "slots_per_worker is 4, but a worker has 1 CPUs"),
         ({"resources": {"nvidia.com/gpu": 2}, "slots_per_worker": 3}, "a worker has 2 GPUs"),
