@@ -124,6 +124,7 @@ options:
     description:
       - Where the module keeps what it learnt about files and archives (their sums). It saves time and downloads; without it
         everything is found out again.
+      - With the last file that it knows of it is removed itself, and its folder, if that is called C(gpufleet) and empty.
     type: path
     default: /var/lib/gpufleet/artifacts.json
 notes:

@@ -25,7 +25,10 @@ class FileState:
 
 @dataclass(frozen=True)
 class Observed:
-    """`sums` in the order of the artifacts ('' for `state: absent`); a path in neither `files` nor `blocked` is absent."""
+    """`sums` in the order of the artifacts ('' for `state: absent`); a path in neither `files` nor `blocked` is absent.
+
+    With `state: absent` also of folders in which only an archive could tell what came from it; an empty one is absent.
+    """
 
     sums: tuple[str, ...]
     indices: t.Mapping[str, Index]
@@ -125,7 +128,7 @@ def plan_absent(artifacts: t.Sequence[Artifact], observed: Observed, known: t.Se
     warnings: list[str] = []
     for artifact, indices in zip(artifacts, known):
         paths = absent_paths(artifact, indices)
-        if paths is None:
+        if paths is None and artifact.dest in observed.blocked:
             warnings.append(
                 f"which files of {artifact.dest} came from {artifact.url} is not recorded on this host, so none was removed; "
                 "if some did, name them in 'extract' without wildcards"
@@ -139,12 +142,17 @@ def plan_absent(artifacts: t.Sequence[Artifact], observed: Observed, known: t.Se
     return Plan(tuple(differences), tuple(steps), tuple(warnings))
 
 
+def has_pattern(artifact: Artifact) -> bool:
+    """Whether only an archive's index says which files are meant."""
+    return any(set("*?[") & set(pattern) for pattern in artifact.extract)
+
+
 def absent_paths(artifact: Artifact, indices: t.Sequence[Index]) -> list[str] | None:
     """The paths that an artifact may have brought; None when only its archive could tell."""
     if not artifact.extract:
         return [artifact.dest]
     if not indices:
-        if any(set("*?[") & set(pattern) for pattern in artifact.extract):
+        if has_pattern(artifact):
             return None
         return [path for path in (member_path(artifact, name) for name in artifact.extract) if path]
     paths: dict[str, None] = {}

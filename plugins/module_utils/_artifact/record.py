@@ -16,11 +16,13 @@ import json
 import os
 import time
 import typing as t
+from contextlib import suppress
 from pathlib import Path
 
 from .wish import Index, Member
 
 SCHEMA = 1
+OWN = "gpufleet"  # name of a folder that holds nothing but what this collection keeps
 ARCHIVES_KEPT = 64  # the least recently written are forgotten; using one again costs one download
 #: A file changed less than this before it was looked at could be changed again without a new ctime
 #: (the kernel's clock ticks at 100 Hz or more), so its sum is not recorded yet.
@@ -43,6 +45,7 @@ class Record:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass  # lost or damaged: everything is found out again
         self._saved = self._dump()
+        self._tidy = False
 
     def digest(self, path: str, status: os.stat_result) -> str:
         """The SHA-256 of a file's content, read only when its stamp is not the recorded one."""
@@ -62,6 +65,23 @@ class Record:
     def forget(self, path: str) -> None:
         self._files.pop(path, None)
 
+    @property
+    def folder(self) -> Path | None:
+        """The record's folder, where that is this collection's own."""
+        folder = Path(self.path).parent
+        return folder if folder.name == OWN else None
+
+    def tidy(self, kept: t.Container[str]) -> None:
+        """Forgets files that are gone, whoever removed them, and archives of which no file is left, but for URLs in `kept`."""
+        self._tidy = True
+        self._files = {path: entry for path, entry in self._files.items() if os.path.lexists(path)}
+        left = {entry[0] for entry in self._files.values() if isinstance(entry, list) and entry}
+        self._archives = {
+            sha256: (url, index)
+            for sha256, (url, index) in self._archives.items()
+            if url in kept or any(member.sha256 in left for member in index.values())
+        }
+
     def index(self, sha256: str) -> Index | None:
         entry = self._archives.get(sha256)
         return entry[1] if entry else None
@@ -76,13 +96,17 @@ class Record:
             del self._archives[oldest]
 
     def save(self) -> None:
-        """Writes it if anything was learnt; atomic. Raises OSError."""
+        """Writes it if anything was learnt; atomic. One that is empty once it is tidy is removed. Raises OSError."""
         text = self._dump()
+        folder = Path(self.path).parent
+        temporary = folder / f".{Path(self.path).name}.new"  # one name, so that a killed run leaves no litter
+        if self._tidy and not self._files and not self._archives:
+            self._remove(temporary)
+            self._saved = text
+            return
         if text == self._saved:
             return
-        folder = Path(self.path).parent
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{Path(self.path).name}.new"  # one name, so that a killed run leaves no litter
         with temporary.open("a", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,6 +118,20 @@ class Record:
             temporary.chmod(0o644)
             temporary.replace(self.path)
         self._saved = text
+
+    def _remove(self, temporary: Path) -> None:
+        """Whatever of it a killed run has left."""
+        Path(self.path).unlink(missing_ok=True)
+        if temporary.exists():
+            with temporary.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return  # another run is saving what it learnt
+                temporary.unlink(missing_ok=True)
+        if self.folder:
+            with suppress(OSError):  # it is not empty, or not there
+                self.folder.rmdir()
 
     def _dump(self) -> str:
         archives = {

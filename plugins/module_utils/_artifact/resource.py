@@ -18,7 +18,17 @@ from pathlib import Path
 
 from .._plan import ApplyError, Plan, Resource, Step, Undo, run
 from .archive import unpack
-from .planner import Download, Fetched, FileState, Observed, absent_paths, permissions_differ, plan_absent, plan_present
+from .planner import (
+    Download,
+    Fetched,
+    FileState,
+    Observed,
+    absent_paths,
+    has_pattern,
+    permissions_differ,
+    plan_absent,
+    plan_present,
+)
 from .record import Record
 from .wish import Artifact, WantedFile, chosen, member_path, parse, sum_from_file, wanted_files
 
@@ -69,13 +79,17 @@ class ArtifactResource(Resource[Observed]):
             if sha256 and index is not None:
                 indices[sha256] = index
         paths: dict[str, None] = {}
+        unknown: list[str] = []
         for artifact, sha256 in zip(self.artifacts, sums):
             if not sha256:
-                paths.update(dict.fromkeys(absent_paths(artifact, self.record.indices_of(artifact.url)) or ()))
+                its = absent_paths(artifact, self.record.indices_of(artifact.url))
+                paths.update(dict.fromkeys(its or ()))
+                unknown += [artifact.dest] if its is None else []
             else:
                 files = wanted_files(artifact, sha256, indices.get(sha256))
                 paths.update(dict.fromkeys([f.path for f in files] if files is not None else [artifact.dest]))
-        states = dict(zip(paths, _in_parallel(self._look, list(paths))))
+        looked = [*paths, *unknown]
+        states = dict(zip(looked, _in_parallel(self._look, looked)))
         self._paths = tuple(paths)
         return Observed(
             sums,
@@ -99,11 +113,13 @@ class ArtifactResource(Resource[Observed]):
         return self._sums
 
     def _look(self, path: str) -> FileState | str | None:
-        """The file; or in words what else is there; or None."""
+        """The file; or in words what else is there; or None, where nothing shall be also for an empty folder."""
         try:
             status = Path(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return "a broken link" if Path(path).is_symlink() and not self.present else None
+        if not self.present and stat.S_ISDIR(status.st_mode) and not any(Path(path).iterdir()):
+            return None
         if not stat.S_ISREG(status.st_mode):
             return "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
         return FileState(self.record.digest(path, status), stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
@@ -258,6 +274,12 @@ class ArtifactResource(Resource[Observed]):
             _remove_empty_folders(Path(path).parent, Path(root))
         if self._parts and done:
             self._sweep()
+        if done and not self.present:
+            if self.record.folder:
+                for path in self._paths:
+                    _remove_empty_folders(Path(path).parent, self.record.folder)
+            # Where others have files in a folder that a pattern filled, the next run still has to know whose are whose.
+            self.record.tidy({a.url for a in self.artifacts if has_pattern(a) and self._look(a.dest)})
         try:
             self.record.save()
         except OSError as error:
@@ -352,6 +374,8 @@ def _remove_empty_folders(folder: Path, root: Path) -> None:
     while root in folder.parents:
         try:
             folder.rmdir()
+        except FileNotFoundError:
+            pass  # a run that was killed here had come so far
         except OSError:
             return
         folder = folder.parent

@@ -610,12 +610,31 @@ def test_absent_removes_what_was_brought_and_nothing_else(run: Run, server: Faul
     assert predicted["actions"] == result["actions"]
     assert [str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()] == ["tree/bin/own"]
     assert not (tmp_path / "out/tree/share").exists()
-    assert not run(plain, tree, state="absent")["changed"]
+    again = run(plain, tree, state="absent")
+    assert not again["changed"] and "warnings" not in again, "what came from the archive is known while others' files are there"
     assert not server.requests
     assert not leftovers(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/tree/bin")
+    for _time in range(2):
+        again = run(plain, tree, state="absent")
+        assert not again["changed"] and "warnings" not in again
+        assert not (tmp_path / "record.json").exists()
+
+
+def test_absent_leaves_nothing_in_the_folder_of_the_record(run: Run, plain: Options, tmp_path: Path) -> None:
+    """Also when a run was killed before it removed the folders, or the file was removed by somebody else."""
+    options = {"record": str(tmp_path / "gpufleet/record.json")}
+    file = tmp_path / "gpufleet/role/deep/file"
+    wish = {**plain, "dest": str(file)}
+    for kill in (lambda: None, lambda: (file.unlink(), file.parent.rmdir()), lambda: shutil.rmtree(tmp_path / "gpufleet/role")):
+        assert run(wish, **options)["changed"]
+        kill()
+        run(wish, state="absent", **options)
+        assert not (tmp_path / "gpufleet").exists()
 
 
 def test_absent_without_a_record_says_what_it_cannot_know(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "whose").touch()
     result = run({"url": "https://h/x.tgz", "dest": str(tmp_path), "extract": ["*"]}, state="absent")
     assert not result["changed"]
     assert "is not recorded on this host" in result["warnings"][0]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import typing as t
@@ -99,6 +100,64 @@ def test_the_oldest_archives_are_forgotten(tmp_path: Path) -> None:
     assert len(record.indices_of("url")) == ARCHIVES_KEPT
     assert record.index(f"{2:064x}") is None
     assert record.index(f"{3:064x}") == {}
+
+
+def test_an_empty_record_goes_and_its_folder_only_if_that_is_ours_and_empty(tmp_path: Path) -> None:
+    for name, kept in (("gpufleet", False), ("mine", True)):
+        target = tmp_path / name / "record.json"
+        record = Record(str(target))
+        record.remember("/gone", "0" * 64, tmp_path.stat(), ours=True)
+        record.learn("0" * 64, "url", {"a": Member("1" * 64, False)})
+        record.save()
+        assert target.exists()
+        record.tidy(())
+        record.save()
+        assert not target.exists() and target.parent.exists() is kept
+    others = tmp_path / "gpufleet/other"
+    others.mkdir(parents=True)
+    record = Record(str(tmp_path / "gpufleet/record.json"))
+    record.tidy(())
+    record.save()
+    assert others.exists()
+
+
+@pytest.mark.parametrize("left", [["record.json"], [".record.json.new"], ["record.json", ".record.json.new"], []])
+def test_what_a_killed_run_left_of_an_empty_record_goes(tmp_path: Path, left: list[str]) -> None:
+    folder = tmp_path / "gpufleet"
+    folder.mkdir()
+    for name in left:
+        (folder / name).write_text('{"schema": 1, "files": {}, "archives": {}}')
+    record = Record(str(folder / "record.json"))
+    record.save()
+    assert folder.exists(), "a run that removes nothing leaves what another one may have made meanwhile"
+    record.tidy(())
+    record.save()
+    assert not folder.exists()
+
+
+def test_what_another_run_is_saving_stays(tmp_path: Path) -> None:
+    folder = tmp_path / "gpufleet"
+    folder.mkdir()
+    with (folder / ".record.json.new").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        record = Record(str(folder / "record.json"))
+        record.tidy(())
+        record.save()
+        assert (folder / ".record.json.new").exists()
+
+
+def test_an_archive_is_remembered_while_one_of_its_files_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    record = Record(str(tmp_path / "record.json"))
+    record.remember(str(path), sha(b"x"), path.stat(), ours=True)
+    record.learn("0" * 64, "url", {"a": Member(sha(b"x"), False), "link": Member(None, False)})
+    record.learn("1" * 64, "other", {"b": Member(sha(b"y"), False)})
+    record.tidy({"other"})
+    assert record.index("0" * 64) and record.index("1" * 64)
+    path.unlink()
+    record.tidy({"other"})
+    assert record.index("0" * 64) is None and record.index("1" * 64)
 
 
 DAMAGED = [
