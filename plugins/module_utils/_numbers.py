@@ -5,8 +5,8 @@
 
 PRIVATE: this module util is for this collection only and may change without notice.
 
-An argument spec has a place for choices, not for a range. What is not here: an option's default is always allowed, 0 and more is
-too, and an option with a greatest value checks itself.
+An argument spec has a place for choices, not for a range. What is not named here may be 0 and more, and an option's default is
+always allowed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typing as t
 
 #: Module options of which 0 is too little. Of `wait_timeout` it is one look.
 POSITIVE = ("timeout", "verify_timeout", "start_timeout", "time_limit", "replicas", "slots_per_worker", "ssh_port")
+RANGED = ("parallel", "priority")  # there is a most of these too, and their modules tell both
 SECONDS = re.compile(r"(timeout|time_limit|grace_period|retry_budget|ttl_after_finished|(^|_)wait)$")
 
 
@@ -25,7 +26,12 @@ def number_problem(name: str, option: t.Mapping[str, t.Any], value: t.Any, where
     least = int(name in POSITIVE)
     if isinstance(default, int):
         least = min(least, default)
-    if option.get("type") != "int" or isinstance(value, bool) or not re.fullmatch(r"\s*[+-]?\d+\s*", str(value)):
+    if (
+        option.get("type") != "int"
+        or name in RANGED
+        or isinstance(value, bool)
+        or not re.fullmatch(r"\s*[+-]?\d+\s*", str(value))
+    ):
         return None
     if int(value) >= least:
         return None

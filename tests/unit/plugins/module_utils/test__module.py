@@ -72,6 +72,7 @@ def test_refused(spec: t.Mapping[str, t.Any], given: dict[str, t.Any], says: str
     ("spec", "given"),
     [
         (KUBELET, {"settings": {}}),
+        (KUBELET, {"settings": {}, "priority": -1}),  # its own range is told
         (KUBELET, {"settings": {}, "verify_timeout": 1, "drain": {"grace_period": -1, "timeout": 1}}),
         (APPLY, {"name": "x", "wait_timeout": 0}),
         (PINNING, {}),
