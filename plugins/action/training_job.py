@@ -19,7 +19,7 @@ from ansible.utils.display import Display
 
 display = Display()
 
-SLICE_S = 5
+SLICE_S = 10  # of a module run, after which what is seen is shown
 MODULE = "gpufleet.k8s.training_job"
 
 

@@ -16,7 +16,7 @@ from .._apply.objects import Object, Ref, narrowed, ref_of, wished_part
 from .._plan import ApplyError, Difference, GpufleetError, Plan, PlanError, Resource, Step, run
 from . import fit, render, status
 
-PAUSE_S = 1.0  # between looks
+PAUSE_S = 2.0  # between looks, each of which takes a kubectl's start from the training
 START_S = 3.0  # of a pod, before its events are asked for
 LINES_ON_THE_WAY = 1000  # of a log that still grows
 REMOVE_LIMIT_S = 120
@@ -106,22 +106,24 @@ class Training(Resource[Observed]):
 
     # look ------------------------------------------------------------------------------------------------------------
 
-    def follow(self) -> dict[str, t.Any]:
-        """Looks at the job until it ends, its phase changes, or `wait` seconds are over. Raises TrainingFailed."""
+    def follow(self, begun: bool = False) -> dict[str, t.Any]:
+        """Looks at the job until it ends or `wait` seconds are over; a job that has just `begun` gets a moment first.
+
+        Raises TrainingFailed.
+        """
         deadline = time.monotonic() + self.wish["wait"]
-        first: tuple[str, ...] | None = None
+        if begun and self.wish["wait"] > PAUSE_S:
+            time.sleep(PAUSE_S)
         while True:
             job, pods = self._look()
             phase = status.phase(job, pods)
-            seen = (phase, *sorted(f"{pod['metadata']['name']} {(pod.get('status') or {}).get('phase')}" for pod in pods))
-            first = first or seen
             if phase == "absent":
                 raise TrainingFailed(f"{self._what()} is gone: {self._why_gone()}", finished=True)
             trouble = self._trouble(job, pods) if phase in ("pending", "running") else None
             if trouble or phase == "failed":
                 self._fail(job, pods, trouble)
             over = time.monotonic() + PAUSE_S > deadline
-            if phase in ("succeeded", "suspended") or seen != first or over:
+            if phase in ("succeeded", "suspended") or over:
                 return self._report(job, pods, phase)
             time.sleep(PAUSE_S)
 
@@ -339,7 +341,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     result = run(training, check_mode)
     if training.present and not check_mode:
         try:
-            result.update(training.follow())
+            result.update(training.follow(begun=bool(result["changed"])))
         except TrainingFailed as error:
             raise TrainingFailed(error.message, **{**result, **error.facts}) from None
     return result

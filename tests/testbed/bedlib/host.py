@@ -89,6 +89,23 @@ def go() -> tuple[str, dict[str, str]]:
     return str(venv / "bin" / "go"), {"GOTOOLCHAIN": "local"}
 
 
+def go_memory(total: int, cpus: int) -> dict[str, str]:
+    """Memory for time: a compiler that ends in seconds need not collect garbage, which is a quarter of its CPU time.
+
+    Up to half of `total` bytes, shared by the compilers that run at once; nothing where that leaves none of them a GiB.
+    """
+    each = total // (2 * cpus)
+    return {"GOGC": "off", "GOMEMLIMIT": f"{each >> 20}MiB"} if each >= 1 << 30 else {}
+
+
+def memory() -> int:
+    """Bytes that this machine, or the container that this is, may use."""
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.exists() else "max"
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return total if allowed == "max" else min(total, int(allowed))
+
+
 def cgroup_v2() -> bool:
     return Path("/sys/fs/cgroup/cgroup.controllers").exists()
 

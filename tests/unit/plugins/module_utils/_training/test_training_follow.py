@@ -73,3 +73,19 @@ def test_a_job_that_is_gone_may_have_ended() -> None:
         training().follow()
     with pytest.raises(resource.TrainingFailed, match=r"it ended, and its ttl_after_finished of 5 s .*or somebody deleted it"):
         training(ttl_after_finished=5).follow()
+
+
+def test_one_module_run_looks_on_while_pods_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    begun = job(ago(9), startTime=ago(8))
+    ended = job(ago(9), conditions=[{"type": "Succeeded", "status": "True"}])
+    followed = training(begun, wait=9)
+    looks = iter([(begun, worker(nodeName="n1")), (begun,), (ended,)])
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        followed.kubectl = Cluster(next(looks))
+
+    monkeypatch.setattr(resource.time, "sleep", pause)
+    assert followed.follow(begun=True)["phase"] == "succeeded"
+    assert len(pauses) == 3
