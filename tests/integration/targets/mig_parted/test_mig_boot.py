@@ -17,11 +17,17 @@ from fakegpu import Host
 from onhost import parted, shapes
 
 LAYOUT = {"0": ["3g.20gb:4", "2g.10gb", "1g.5gb", "1g.5gb"]}
+HOPPER = {"0": ["3g.40gb:4", "2g.20gb", "1g.10gb", "1g.10gb"]}
 
 
 @pytest.fixture
-def host(make: t.Callable[..., Host], monkeypatch: pytest.MonkeyPatch) -> Host:
-    made = make("A100-40", "A100-40")
+def card() -> str:
+    return "A100-40"
+
+
+@pytest.fixture
+def host(make: t.Callable[..., Host], monkeypatch: pytest.MonkeyPatch, card: str) -> Host:
+    made = make(card, card)
     for name in ("ENGINE", "WISH", "UNIT", "ENABLED"):
         monkeypatch.setattr(boot, name, made.directory / "root" / getattr(boot, name).relative_to("/"))
     script = made.directory / "bin" / "systemctl"
@@ -37,16 +43,30 @@ def command(unit: Path) -> list[str]:
     return line.partition("=")[2].split()
 
 
-def test_at_boot_the_same_layout_comes_back_and_only_on_the_gpus_that_were_named(host: Host) -> None:
-    first = parted(host, layout=LAYOUT, boot=True)
+def reboot(host: Host, mode_stays: bool) -> None:
+    """No instance outlives one; the mode does where the GPU itself keeps it, which is up to Ampere (NVIDIA's MIG guide)."""
+    if mode_stays:
+        assert host.run(str(host.programs / "nvidia-smi"), "-r", "-i", "0,1").returncode == 0
+    else:
+        (host.directory / "state").unlink()
+
+
+@pytest.mark.parametrize(
+    ("card", "layout", "mode_stays"), [("A100-40", LAYOUT, True), ("A100-40", LAYOUT, False), ("H100-80", HOPPER, False)]
+)
+def test_at_boot_the_same_layout_comes_back_and_only_on_the_gpus_that_were_named(
+    host: Host, layout: dict[str, list[str]], mode_stays: bool
+) -> None:
+    first = parted(host, layout=layout, boot=True)
     assert first.ok, first.msg
     assert boot.ENABLED.resolve() == boot.UNIT
-    assert not parted(host, layout=LAYOUT, boot=True).result["changed"]
+    assert not parted(host, layout=layout, boot=True).result["changed"]
     before = shapes(host)
 
-    (host.directory / "state").unlink()
+    reboot(host, mode_stays)
+    assert [(mode, devices) for mode, _pending, devices in shapes(host)] == [(mode_stays, []), (False, [])]
     told = subprocess.run(command(boot.UNIT), env={**host.env(), "PYTHONPATH": ""}, text=True, capture_output=True, check=True)
-    assert "create GPU instance GPU 0 3g.20gb:4" in told.stdout
+    assert f"create GPU instance GPU 0 {layout['0'][0]}" in told.stdout
     assert command(boot.UNIT)[0] == sys.executable
     assert shapes(host) == before and before[1][0] is False
 
