@@ -56,16 +56,18 @@ class Training(Resource[Observed]):
         name, namespace = self.wish["name"], self.wish["namespace"]
         asked = [Ref(api, kind, namespace, name).manifest() for api, kind in KINDS.items()]
         asked += [Ref("v1", "ConfigMap", namespace, f"{name}-{part}").manifest() for part in ("env", "user")]
-        found, unknown = self.kubectl.get(asked)
-        jobs = tuple(obj for obj in found if obj["kind"] != "ConfigMap")
-        others = tuple(obj for obj in found if obj["kind"] == "ConfigMap")
-        observed = Observed(jobs, others, frozenset(unknown))
-        if not self.present or (self.objects[-1]["apiVersion"], self.objects[-1]["kind"]) in unknown:
-            return observed
-        if (jobs and not self.wish["rerun"]) or not self.wish["create"]:
-            return observed
-        with ThreadPoolExecutor(1) as pool:  # somebody waits for the first step
-            refusal = pool.submit(self._dry_run, replacing=bool(jobs))
+        begins = self.present and self.wish["create"]
+        with ThreadPoolExecutor(1) as pool:  # somebody waits for the first step, and most runs begin a job
+            refusal = pool.submit(self._dry_run, replacing=False) if begins and not self.wish["rerun"] else None
+            found, unknown = self.kubectl.get(asked)
+            jobs = tuple(obj for obj in found if obj["kind"] != "ConfigMap")
+            others = tuple(obj for obj in found if obj["kind"] == "ConfigMap")
+            observed = Observed(jobs, others, frozenset(unknown))
+            if not begins or (self.objects[-1]["apiVersion"], self.objects[-1]["kind"]) in unknown:
+                return observed
+            if jobs and not self.wish["rerun"]:
+                return observed
+            refusal = refusal or pool.submit(self._dry_run, replacing=bool(jobs))
             cluster = tuple(self.kubectl.objects("get", "nodes,pods,persistentvolumeclaims", "--all-namespaces"))
             return Observed(jobs, others, frozenset(unknown), None, cluster, refusal.result())
 
