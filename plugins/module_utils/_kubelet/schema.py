@@ -125,7 +125,7 @@ class Schema:
         return kind
 
     def problems(self, value: t.Any, kind: str = ROOT, path: str = "settings") -> t.Iterator[str]:
-        """What this kubelet would not decode, or would silently ignore, one sentence each. None (JSON's null) fits anywhere."""
+        """What this kubelet would not decode, or would silently ignore, one sentence each. None (JSON's null) fits any field."""
         kind = kind.lstrip("?")
         if value is None or kind == "any":
             return
@@ -134,6 +134,8 @@ class Schema:
                 yield f"{path} must be a list, not {_shown(value)}"
                 return
             for index, item in enumerate(value):
+                if item is None:  # an empty entry to the kubelet
+                    yield f"{path}[{index}] is null; leave the entry out"
                 yield from self.problems(item, kind[2:], f"{path}[{index}]")
         elif kind.startswith("{}") or kind in self.types:
             if not isinstance(value, dict):
