@@ -66,7 +66,8 @@ def gates() -> list[Gate]:
     package = "ansible_collections.gpufleet.k8s.plugins"
     unit = ("python", "-m", "pytest", "tests/unit")
     # What does not depend on ansible-core, or runs playbooks, which the dry runs do there.
-    elsewhere = tuple(f"--ignore=tests/unit/{name}" for name in ("benchmarks", "playbooks", "testbed", "tools"))
+    ignored = (f"--ignore=tests/unit/{name}" for name in ("benchmarks", "playbooks", "testbed", "tools"))
+    elsewhere = ("--hypothesis-profile=few", *ignored)
     pure = ("--ignore=tests/unit/plugins/module_utils",)  # the same Python as in dev, and little of ansible-core
     return [
         Gate("testbed", ("python", "tests/testbed/bed", "prepare", "--all"), limit=5400),
