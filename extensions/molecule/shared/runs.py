@@ -18,6 +18,7 @@ it must be is shown, with exit status 1.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -30,9 +31,9 @@ for name, value in {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}.items():
     os.environ[name] = value
 
 from ansible.cli import playbook
-from ansible.executor import task_queue_manager  # noqa: F401 loaded here so that the forks have it
-from ansible.plugins.connection import ssh  # noqa: F401
-from ansible.plugins.strategy import linear  # noqa: F401
+
+for name in ("executor.task_queue_manager", "plugins.connection.ssh", "plugins.strategy.linear"):
+    importlib.import_module(f"ansible.{name}")  # so that the forks have it
 
 
 def run(argv: list[str]) -> tuple[int, str]:
