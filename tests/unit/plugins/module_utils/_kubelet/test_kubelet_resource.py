@@ -42,7 +42,8 @@ class WithoutYaml:
     def observe(self) -> t.Any:
         raise NoPyYAML("no PyYAML")
 
-    def unit(self) -> None: ...
+    def unit(self) -> None:
+        """None is known."""
 
     def version(self, _unit: None) -> str:
         return "1.36.3"
