@@ -38,6 +38,7 @@ from pathlib import Path
 
 TESTBED = Path(__file__).resolve().parents[1] / "testbed"
 START_LIMIT = 120.0  # seconds until readyz; 5 to 10 are usual
+KWOK_STAGES = ("node/fast/node-initialize", "node/heartbeat-with-lease/node-heartbeat-with-lease", "pod/fast/pod-ready")
 USERS = ("admin", "viewer", "tainter", "nobody")
 
 
@@ -52,7 +53,7 @@ def binary(name: str) -> str:
     from bedlib.table import load  # noqa: PLC0415
     from bedlib.work import BedError, cache, lock  # noqa: PLC0415
 
-    program = "etcd" if name == "etcd" else "kubernetes"
+    program = {"etcd": "etcd", "kwok": "kwok"}.get(name, "kubernetes")
     try:
         builder = Builder(load())
         built = cache() / "build" / program / builder.key(program) / name
@@ -65,6 +66,15 @@ def binary(name: str) -> str:
             "kube-apiserver and kube-controller-manager"
         ) from error
     return str(built)
+
+
+def _module_file(spec: str) -> Path:
+    """A file of a Go module that is one of the test bed's: "folder under go/: module path: file"."""
+    sys.path.insert(0, str(TESTBED))
+    from bedlib.build import Builder  # noqa: PLC0415  only who has kwok needs it
+    from bedlib.table import load  # noqa: PLC0415
+
+    return Builder(load()).module_file(spec)
 
 
 class KubeApi:
@@ -118,6 +128,19 @@ class KubeApi:
         self.ca = self.folder / "pki" / "apiserver.crt"  # signed by itself
         self._wait()
         self.kubeconfig = self.token_kubeconfig("admin")
+
+    @contextlib.contextmanager
+    def kwok(self) -> t.Iterator[None]:
+        """kwok plays the kubelets of all nodes while the block lasts: it makes them Ready and renews their leases."""
+        stages = (f"--config={_module_file(f'kwok: sigs.k8s.io/kwok: kustomize/stage/{name}.yaml')}" for name in KWOK_STAGES)
+        process = self._run(
+            "kwok", f"--kubeconfig={self.kubeconfig}", "--manage-all-nodes", "--node-lease-duration-seconds=40", *stages
+        )
+        try:
+            yield
+        finally:
+            _end(process)
+            self._processes.remove(process)
 
     @contextlib.contextmanager
     def control(self, *controllers: str, flags: t.Sequence[str] = ()) -> t.Iterator[None]:
