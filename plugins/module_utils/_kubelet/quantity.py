@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 from fractions import Fraction
+from functools import lru_cache
 
 _QUANTITY = re.compile(r"([+-]?)(\d+\.?\d*|\.\d+)([eE][+-]?\d+|[KMGTPE]i|[numkMGTPE]?)")
 _DURATION = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+")
@@ -59,6 +60,7 @@ def whole(text: str) -> int:
     return int(value)
 
 
+@lru_cache(maxsize=512)  # a plan compares the same few, mostly defaults, many times
 def duration(text: str) -> int:
     """Nanoseconds of a Go duration: `10s`, `1m30s`, `1.5h`; `0` needs no unit."""
     if text in ("0", "+0", "-0"):
