@@ -83,12 +83,13 @@ def test_taint(load, monkeypatch, capsys, worse, status):
     taint = load("taint")
     seconds = {**MET, **worse}
     times = {name: taint.Times([value], [1.0], [seconds["unchanged"]]) for name, value in seconds.items() if name in taint.TITLES}
-    api = contextlib.nullcontext(types.SimpleNamespace(server="https://x", ca="ca"))
+    api = contextlib.nullcontext(types.SimpleNamespace(server="https://x", ca="ca", kwok=contextlib.nullcontext))
     monkeypatch.setattr("sys.argv", ["run.py"])
     monkeypatch.setattr(taint, "KubeApi", lambda **_: api)
     monkeypatch.setattr(taint, "end_on_sigterm", lambda: None)
     monkeypatch.setattr(taint, "kubernetes_core", lambda: None)
-    monkeypatch.setattr(taint.Bench, "make_nodes", lambda _self: None)
+    for step in ("make_nodes", "wait_ready"):
+        monkeypatch.setattr(taint.Bench, step, lambda _self: None)
     monkeypatch.setattr(taint, "measure", lambda *_: times)
     assert taint.main() == status
     assert ended(capsys) == f"taint ratio {1 / seconds['kubectl']:.2f} (goal at most 0.5)"
