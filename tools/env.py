@@ -18,17 +18,37 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import typing as t
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("GPUFLEET_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpufleet")
-OLDEST_PYTHON = (3, 11)
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 13)  # as in tools/bootstrap and tests/testbed/bed
+HEARTBEAT = 15.0  # seconds
 
 
 def say(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def beating(what: str) -> t.Iterator[None]:
+    """Says every HEARTBEAT seconds that `what` goes on."""
+    begun, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            say(f"{what}: {time.monotonic() - begun:.0f} s so far")
+
+    beats = threading.Thread(target=beat, daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beats.join()
 
 
 @contextlib.contextmanager
@@ -62,12 +82,12 @@ def pythons() -> list[tuple[tuple[int, ...], Path]]:
 
 def python_for(name: str) -> Path:
     """Old ansible-core goes with the oldest Python that fits, the newest with the newest, all else with 3.11 to 3.13."""
-    fitting = [item for item in pythons() if item[0] <= (3, 13)]
+    fitting = [item for item in pythons() if item[0] <= NEWEST_PYTHON]
     if name == "core-oldest":
         fitting = [item for item in fitting if item[0] <= (3, 12)]
     if not fitting:
         raise SystemExit(
-            "Python 3.11, 3.12 or 3.13 with its venv module is needed and none was found. On Debian 12 or Ubuntu 24.04: "
+            "Python 3.11, 3.12 or 3.13 with its venv module is needed and none was found. On Debian 12 or 13, or Ubuntu 24.04: "
             "apt-get install python3-venv; on Ubuntu 22.04: apt-get install python3.11-venv"
         )
     return fitting[-1 if name == "core-newest" else 0][1]
@@ -86,10 +106,11 @@ def environment(name: str) -> Path:
             return folder
         begun = time.monotonic()
         say(f"making the Python environment '{name}' ({python.name}, a minute or so)")
-        subprocess.run([python, "-m", "venv", folder], check=True)
-        pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-        subprocess.run([*pip, "--upgrade", "pip"], check=True, stdout=sys.stderr)
-        subprocess.run([*pip, "--requirement", wanted], check=True, stdout=sys.stderr)
+        with beating(f"Python environment '{name}'"):
+            subprocess.run([python, "-m", "venv", folder], check=True)
+            pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+            subprocess.run([*pip, "--upgrade", "pip"], check=True, stdout=sys.stderr)
+            subprocess.run([*pip, "--requirement", wanted], check=True, stdout=sys.stderr)
         (folder / "complete").touch()
         say(f"Python environment '{name}' is ready ({time.monotonic() - begun:.0f} s)")
     return folder

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[t.Callable[[], bool], str]] = {
     "runc": (lambda: _command("runc"), "runc"),
     "podman's network program": (lambda: _any("/usr/l*/podman/netavark", "/usr/l*/cni/bridge"), "netavark"),
     "iptables": (lambda: _command("iptables"), "iptables"),
+    "ip": (lambda: _command("ip"), "iproute2"),
     "debootstrap": (lambda: _command("debootstrap"), "debootstrap"),
     "Debian's keys": (lambda: _any("/usr/share/keyrings/debian-archive-keyring.gpg"), "debian-archive-keyring"),
     "ssh": (lambda: _command("ssh"), "openssh-client"),

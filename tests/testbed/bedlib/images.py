@@ -17,7 +17,7 @@ from pathlib import Path
 from . import host, job_image, mirror, node_image
 from .build import Builder
 from .table import ARCH, Image, needs
-from .work import CLOCK, HERE, BedError, cache, run, say, scratch, write_atomic
+from .work import CLOCK, HERE, BedError, beating, cache, run, say, scratch, write_atomic
 
 RECIPE = "gpufleet.testbed.recipe"  # label on built images: what they were built from
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -98,7 +98,8 @@ def _current(image: Image, builder: Builder, node: str) -> bool:
 
 def _copy(image: Image) -> bool:
     with CLOCK.phase("copy images"), scratch("image") as work:
-        done = run(["skopeo", "copy", f"docker://{image.ref}", f"dir:{work}"], check=False)
+        with beating(f"registry: {image.ref}", lambda: f"{sum(path.stat().st_size for path in work.glob('*')) >> 20} MiB so far"):
+            done = run(["skopeo", "copy", f"docker://{image.ref}", f"dir:{work}"], check=False)
         if done.returncode:
             say(f"registry: {image.ref}: {done.stderr.decode(errors='replace').strip()[-300:]}; building instead")
             return False

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from .build import Builder
 from .table import File, mirror_path, needs
-from .work import CLOCK, BedError, cache, say, scratch, write_atomic
+from .work import CLOCK, BedError, beating, cache, say, scratch, write_atomic
 
 PROBE = 3.0  # seconds for a host to answer at all; all hosts are asked at once
 
@@ -122,7 +122,11 @@ def _download(entry: File) -> bool:
                 if expected is None:
                     raise BedError(f"{entry.checksum} holds no SHA-256 of {name}")
             target = work / name
-            with urllib.request.urlopen(entry.url, timeout=30) as answer, target.open("wb") as stream:  # noqa: S310
+            with (
+                urllib.request.urlopen(entry.url, timeout=30) as answer,  # noqa: S310
+                target.open("wb") as stream,
+                beating(f"mirror: {entry.url}", lambda: f"{target.stat().st_size >> 20} MiB so far"),
+            ):
                 shutil.copyfileobj(answer, stream, 1 << 20)
             with target.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -156,21 +156,35 @@ def ending_others() -> t.Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def beating(what: str, seen: t.Callable[[], str]) -> t.Iterator[None]:
+    """Says every HEARTBEAT seconds that `what` goes on, and what is seen of it."""
+    begin, done = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            say(f"{what}: {time.monotonic() - begin:.0f} s, {seen()}")
+
+    beats = threading.Thread(target=beat, daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        done.set()
+        beats.join()
+
+
 def run_long(what: str, argv: t.Sequence[str | Path], *, env: t.Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
     """A command that takes minutes: says every ten seconds how many lines it printed and the last of them.
 
     It ends with this process, however that ends (`setpriv --pdeathsig`).
     """
     command = ["setpriv", "--pdeathsig", "TERM", *(str(word) for word in argv)]
-    begin = time.monotonic()
     tail: deque[str] = deque(maxlen=30)
     count = 0
-    done = threading.Event()
 
-    def beat() -> None:
-        while not done.wait(HEARTBEAT):
-            last = tail[-1][:80] if tail else "..."
-            say(f"{what}: {time.monotonic() - begin:.0f} s, {count} lines so far: {last}")
+    def seen() -> str:
+        return f"{count} lines so far: {tail[-1][:80] if tail else '...'}"
 
     process = subprocess.Popen(
         command,
@@ -183,21 +197,18 @@ def run_long(what: str, argv: t.Sequence[str | Path], *, env: t.Mapping[str, str
         env={**os.environ, **env} if env else None,
     )
     _running.add(process)
-    beats = threading.Thread(target=beat, daemon=True)
-    beats.start()
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            tail.append(line.rstrip())
-            count += 1
-        process.wait()
+        with beating(what, seen):
+            for line in process.stdout:
+                tail.append(line.rstrip())
+                count += 1
+            process.wait()
     except BaseException:
         process.terminate()
         process.wait()
         raise
     finally:
-        done.set()
-        beats.join()
         _running.discard(process)
     if process.returncode:
         raise BedError(f"{what}: `{' '.join(command[3:])[:300]}` failed with {process.returncode}:\n" + "\n".join(tail))

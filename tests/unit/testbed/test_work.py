@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -67,6 +68,16 @@ def test_a_failed_command_shows_its_last_words() -> None:
         work.run_long("build", ["sh", "-c", "echo last words; exit 3"])
     with pytest.raises(work.BedError, match="failed with 4: last words"):
         work.run(["sh", "-c", "echo last words >&2; exit 4"])
+
+
+def test_what_takes_long_says_that_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = threading.Event()
+    lines: list[str] = []
+    monkeypatch.setattr(work, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(work, "say", lambda line: (lines.append(line), said.set()))
+    with work.beating("download", lambda: "7 MiB so far"):
+        assert said.wait(20)
+    assert lines[0] == "download: 0 s, 7 MiB so far"
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
