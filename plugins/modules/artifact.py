@@ -71,6 +71,13 @@ options:
       group:
         description: Name or number of the group. Without it an existing file keeps its group.
         type: str
+      mirror:
+        description: O(mirror) of this entry alone; empty for none.
+        type: str
+      checksums:
+        description: O(checksums) of this entry alone.
+        type: str
+        choices: [pinned, mirror]
   state:
     description:
       - V(present) makes sure that the files are there.

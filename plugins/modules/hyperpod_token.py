@@ -17,8 +17,11 @@ description:
   - Run it once after the control plane is up and then regularly, for example daily; nodes that HyperPod replaces or adds join
     with what it keeps. It needs the Kubernetes API and Secrets Manager, not kubeadm, and no access to any node.
   - It decides by what it finds. There is no secret, or it is scheduled for deletion; its token is not in the cluster; less than
-    O(renew_before) of it is left; it is of a cluster that was rebuilt since (another certificate authority or endpoint); or
-    it holds something else. RV(reason) says which.
+    O(renew_before) of it is left; it is of a Kubernetes cluster that was rebuilt since (another certificate authority or
+    endpoint); or it holds something else. RV(reason) says which.
+  - A secret of another HyperPod cluster is refused, and left alone with O(state=absent), so that two clusters with the same
+    O(secret_name) do not take it from each other. A HyperPod cluster that was made again has another id. Delete the secret of
+    the old one first, with O(state=absent) and the O(cluster_id) of the old one.
   - Several may run at once, and it may be killed at any point. The token is made before the secret names it, the secret is only
     replaced when it still is what was seen, and a token that an interrupted run left behind is used by the next.
 extends_documentation_fragment:
@@ -111,8 +114,9 @@ RETURN = r"""
 reason:
   description:
     - Why something was done. V(create) there was no secret; V(undelete) it was scheduled for deletion; V(repair) it held
-      something else; V(replace) it was of another cluster or endpoint; V(restore) its token was not in the cluster; V(renew)
-      its token had too little life left; V(update) only other data changed; V(none) nothing about the secret was to be done.
+      something else; V(replace) it was of another Kubernetes cluster or endpoint; V(restore) its token was not in the cluster;
+      V(renew) its token had too little life left; V(update) only other data changed; V(none) nothing about the secret was
+      to be done.
   returned: with O(state=present)
   type: str
   sample: renew

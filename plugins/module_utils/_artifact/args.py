@@ -25,6 +25,8 @@ SPEC: dict[str, t.Any] = {
                 "mode": {"type": "raw"},
                 "owner": {"type": "str"},
                 "group": {"type": "str"},
+                "mirror": {"type": "str"},
+                "checksums": {"type": "str", "choices": ["pinned", "mirror"]},
             },
             "mutually_exclusive": [("member", "extract")],
         },

@@ -69,13 +69,14 @@ def parse(
 
     Raises PlanError naming the entry at fault.
     """
-    mirror = params["mirror"].rstrip("/")
-    if mirror:
-        _check_url(mirror, "mirror")
-    sums_from_mirror = bool(mirror) and params["checksums"] == "mirror"
     artifacts = []
     for number, entry in enumerate(params["artifacts"]):
         where = f"artifacts[{number}]"
+        own = entry.get("mirror") is not None
+        mirror = (entry["mirror"] if own else params["mirror"]).rstrip("/")
+        if mirror:
+            _check_url(mirror, f"{where}.mirror" if own else "mirror")
+        sums_from_mirror = bool(mirror) and (entry.get("checksums") or params["checksums"]) == "mirror"
         _check_url(entry["url"], f"{where}.url")
         if not posixpath.isabs(entry["dest"]):
             raise PlanError(f"{where}.dest: '{entry['dest']}' is not an absolute path")

@@ -17,7 +17,7 @@ from .._plan import GpufleetError, PlanError
 from .args import which
 from .aws import AwsError, Client
 from .duration import format_duration, format_time, now, parse_duration
-from .join import JoinData, normal_hash
+from .join import JoinData, hand_over, normal_hash
 from .store import SecretStore
 
 # Seconds between two looks, at most; each pause is drawn from 0 to this, so that a thousand workers spread out.
@@ -64,9 +64,13 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]: 
                 return {"changed": False, "join": join.document(), "waited": waited, "secret_name": secret_name, **facts}
         left = params["wait_timeout"] - (time.monotonic() - started)
         if left <= 0:
+            theirs = join.cluster_id if join and cluster_id and join.cluster_id != cluster_id else ""
+            mend = (
+                hand_over(secret_name, theirs) if theirs else "hyperpod_token, run where the cluster's API answers, puts it right"
+            )
             raise GpufleetError(
                 f"no usable join data in the secret {secret_name} in {client.region} after {params['wait_timeout']} s"
-                f" ({attempts} looks): {seen}. hyperpod_token, run where the cluster's API answers, puts it right",
+                f" ({attempts} looks): {seen}. {mend}",
                 last_state=state,
                 last_seen=seen,
                 attempts=attempts,

@@ -115,6 +115,15 @@ def parse(text: str | None) -> JoinData:
     )
 
 
+def hand_over(secret_name: str, owner: str) -> str:
+    """What to do about a secret that is of `owner`, another HyperPod cluster than the wished one: a sentence without its end."""
+    return (
+        f"Give each cluster a secret_name of its own; or, if {owner} is gone (a HyperPod cluster that is made again has another"
+        f" id), hand the secret over: delete it with hyperpod_token (secret_name {secret_name}, cluster_id {owner}, state absent)"
+        f" or with `aws secretsmanager delete-secret --secret-id {secret_name}`, and run this again"
+    )
+
+
 def normal_hash(text: str) -> str:
     """`sha256:<hex>` from either spelling. Raises ValueError."""
     match = _HASH.fullmatch(text.strip().lower())

@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from .._plan import Difference, Plan, PlanError, Step
 from .duration import format_duration, format_time
-from .join import SCHEMA_VERSION, JoinData
+from .join import SCHEMA_VERSION, JoinData, hand_over
 
 #: Another writer may be about to publish a token this young, so it is left for a later run to judge.
 SETTLING = timedelta(minutes=10)
@@ -107,6 +107,12 @@ def _present(observed: Observed, wanted: Wanted) -> Plan:
     if cluster is None:
         raise AssertionError("the observer fails when a wanted cluster does not answer")
     check_lives(wanted.ttl, wanted.renew_before)
+    owner = _other_owner(secret, wanted)
+    if owner:
+        raise PlanError(
+            f"the secret {wanted.secret_name} is of the HyperPod cluster {owner}, and this run is for {wanted.cluster_id}: two"
+            f" clusters would take it from each other. {hand_over(wanted.secret_name, owner)}"
+        )
     if wanted.certificate_key and not cluster.certificates_expire:
         raise PlanError(
             "certificate_key was given, but the cluster holds no uploaded certificates (Secret kube-system/kubeadm-certs;"
@@ -156,7 +162,13 @@ def _absent(observed: Observed, wanted: Wanted) -> Plan:
     secret, cluster = observed.secret, observed.cluster
     steps: list[Step] = []
     differences: list[Difference] = []
-    if secret.state == "present" or (secret.state == "scheduled" and wanted.force_delete):
+    warnings: list[str] = []
+    owner = _other_owner(secret, wanted)
+    if owner:
+        warnings.append(
+            f"the secret {wanted.secret_name} stays: it is of the HyperPod cluster {owner}, not of {wanted.cluster_id}"
+        )
+    elif secret.state == "present" or (secret.state == "scheduled" and wanted.force_delete):
         before = secret.join.public() if secret.join else {"state": secret.state}
         differences.append(Difference(f"secret {wanted.secret_name}", before, None))
         steps.append(Step("delete", f"secret {wanted.secret_name}"))
@@ -164,10 +176,15 @@ def _absent(observed: Observed, wanted: Wanted) -> Plan:
         if token.owner == wanted.secret_name:
             differences.append(Difference(f"bootstrap token {token.id}", _shown(token), None))
             steps.append(Step("retire", f"bootstrap token {token.id}", {"token": token, "expires": None}))
-    warnings: tuple[str, ...] = ()
     if not cluster:
-        warnings = (f"no token was revoked, each ends by its own expiry: {observed.unreachable}",)
-    return Plan(tuple(differences), tuple(steps), warnings, {"secret_name": wanted.secret_name})
+        warnings.append(f"no token was revoked, each ends by its own expiry: {observed.unreachable}")
+    return Plan(tuple(differences), tuple(steps), tuple(warnings), {"secret_name": wanted.secret_name})
+
+
+def _other_owner(secret: StoredSecret, wanted: Wanted) -> str:
+    """The HyperPod cluster that the secret in use is of, where that is known and not the wished one; else ""."""
+    found = secret.join.cluster_id if secret.join and secret.state == "present" else ""
+    return found if wanted.cluster_id and found != wanted.cluster_id else ""
 
 
 def _published(cluster: Cluster, current: JoinData | None) -> BootstrapToken | None:

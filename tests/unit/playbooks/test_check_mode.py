@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import typing as t
 from pathlib import Path
@@ -18,6 +19,21 @@ NOT_READY = {
     "metadata": {"name": "node-a"},
     "status": {"conditions": [{"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "no network"}]},
 }
+
+
+@pytest.mark.parametrize(
+    ("part", "task"), [("preflight", "Look at what the host is now"), ("remove", "Undo what kubeadm, pods and their network left")]
+)
+def test_kubeadm_gathers_the_facts_that_it_needs(play: t.Any, part: str, task: str) -> None:
+    role = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.kubeadm", "tasks_from": part}}
+    said = play(
+        [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": [role]}],
+        "--check",
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        kubeadm_reset_confirmed=True,
+    )
+    assert re.search(rf"{task}\] \*+ (ok|changed): \[head\]", said.text), said.text
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Inventories that hyperpod.yml cannot serve are refused before a host is asked anything."""
+"""What hyperpod.yml refuses before a host is asked anything, and the files that it fetches before it changes anything."""
 
 from __future__ import annotations
 
+import sys
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
+
+PLAYBOOK = Path(__file__).resolve().parents[3] / "playbooks" / "hyperpod.yml"
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,41 @@ def test_refused(play: t.Any, groups: dict[str, list[str]], says: str) -> None:
     assert said.status == 2
     assert says in said.text
     assert "unreachable=1" not in said.text
+
+
+def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) -> None:
+    """The task that fetches all of them, with a module that tells what it was given."""
+    phase = next(part for part in yaml.safe_load(PLAYBOOK.read_text()) if part["name"].startswith("Phase 1"))
+    fetch, refuse = phase["tasks"][:2]
+    given = tmp_path / "given.json"
+    artifacts = fetch["gpufleet.k8s.artifact"]["artifacts"]
+    tell = {
+        "name": "Tell",
+        "ansible.builtin.copy": {"content": "{{ given | to_json }}", "dest": f"{given}.{{{{ inventory_hostname }}}}"},
+        "vars": {"given": artifacts},
+    }
+    # Like a module that failed: the next task says which variables are behind it.
+    failed = {"name": "Fail", "ansible.builtin.set_fact": {"hyperpod_files": {"msg": "it has a wrong checksum"}}}
+    roles = [
+        {"name": name, "ansible.builtin.import_role": {"name": f"gpufleet.k8s.{name}", "tasks_from": part}, "when": False}
+        for name, part in (("containerd", "install"), ("kubeadm", "install"), ("flannel", "fetch"))
+    ]
+    said = play(
+        [{"name": "Files", "hosts": "all", "gather_facts": True, "gather_subset": "platform", "tasks": [tell, failed, refuse, *roles]}],
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        gpufleet_mirror="http://all",
+        kubeadm_mirror="http://kubernetes",
+        kubeadm_mirror_checksums="mirror",
+        kubeadm_checksums={"1.36.3": {"amd64": {"kubelet": "f" * 64}, "arm64": {"kubelet": "f" * 64}}},
+        flannel_mirror="",
+    )
+    assert said.status == 2
+    assert "it has a wrong checksum. Variables behind it: gpufleet_mirror 'http://all', gpufleet_mirror_checksums pinned" in said.text
+    assert ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, flannel_mirror , kubeadm_version 1.36.3" in said.text
+    assert "kubeadm_checksums (1.36.3), flannel_version 0.28.10, flannel_checksum none" in said.text
+    for host, network in (("head", [("raw.githubusercontent.com", "", "pinned")]), ("worker", [])):
+        files = yaml.safe_load(Path(f"{given}.{host}").read_text())
+        from_where = list(dict.fromkeys((file["url"].split("/")[2], file["mirror"], file["checksums"]) for file in files))
+        assert from_where == [("github.com", "http://all", "pinned"), ("dl.k8s.io", "http://kubernetes", "mirror"), *network]
+        assert [file["checksum"] for file in files if file["url"].endswith("/kubelet")] == ["f" * 64]

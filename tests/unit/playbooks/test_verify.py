@@ -10,6 +10,8 @@ import sys
 import typing as t
 from pathlib import Path
 
+import pytest
+
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 KUBECTL = """#!/usr/bin/env python3
 import json, sys
@@ -43,12 +45,35 @@ def test_no_host_answers(play: t.Any, tmp_path: Path) -> None:
 
 def test_a_host_without_the_platforms_file(play: t.Any, tmp_path: Path) -> None:
     where = {"hyperpod_resource_config": str(tmp_path / "none.json"), "verdict_kubectl": "/nowhere/kubectl"}
-    play("gpufleet.k8s.verify", "--check", verdict_report=str(tmp_path / "verdict.json"), **LOCAL, **where)
+    play("gpufleet.k8s.verify", "--check", verdict_report=str(tmp_path / "verdict.json"), hyperpod_venv="/nowhere", **LOCAL, **where)
     ok, messages = report(tmp_path / "verdict.json")
     assert not ok
-    assert [message.split(":")[0] for message in messages] == ["head", "worker", "cluster"]
+    assert [message.split(":")[0] for message in messages] == ["head", "worker", "cluster", "cluster"]
     assert all(str(tmp_path / "none.json") in message for message in messages[:2])
     assert "/nowhere/kubectl" in messages[2]
+
+
+@pytest.mark.parametrize("flags", [[], ["--check"]])
+@pytest.mark.parametrize(
+    ("token_host", "says"),
+    [
+        ("head", "The join secret was not read: head (hyperpod_token_host) has no Python with boto3 and kubernetes in /nowhere"),
+        ("localhost", "There is no cluster on head that workers could join"),
+    ],
+)
+def test_a_secret_that_was_not_read_is_a_fault_and_nothing_is_installed(
+    play: t.Any, tmp_path: Path, token_host: str, says: str, flags: list[str]
+) -> None:
+    roles = [
+        {"ansible.builtin.import_role": {"name": "gpufleet.k8s.verdict", "tasks_from": part}, "name": part.capitalize()}
+        for part in ("join", "verdict")
+    ]
+    plays = [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": roles}]
+    where = {"hyperpod_token_host": token_host, "hyperpod_venv": "/nowhere"}
+    said = play(plays, *flags, verdict_report=str(tmp_path / "verdict.json"), **where, **LOCAL)
+    _ok, messages = report(tmp_path / "verdict.json")
+    assert any(says in message for message in messages), messages
+    assert "Install" not in said.text and "changed=0" in said.text
 
 
 def test_workloads_of_the_network_are_looked_at(play: t.Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.wish import
     Member,
     member_path,
     mirrored,
+    parse,
     parse_checksum,
     select,
     sum_from_file,
@@ -42,6 +43,23 @@ NAMES = st.from_regex(r"[a-z0-9._-]{1,8}(/[a-z0-9._-]{1,8}){0,3}", fullmatch=Tru
 def test_mirrored(url: str, mirror: str, expected: str) -> None:
     assert mirrored(url, mirror) == expected
     assert mirrored(expected, mirror) == expected
+
+
+def test_an_entry_may_have_a_mirror_and_sums_of_its_own() -> None:
+    url = "https://h/p"
+    entry: dict[str, t.Any] = {"url": url, "checksum": SUM, "dest": "/d", "strip_components": 0}
+    entry |= dict.fromkeys(("extract", "member", "mode", "owner", "group"))
+    entries = [entry, {**entry, "mirror": "http://other"}, {**entry, "mirror": ""}, {**entry, "checksums": "mirror"}]
+    params = {"artifacts": entries, "state": "present", "mirror": "http://all", "checksums": "pinned"}
+    found = [(one.source, one.sha256, one.sums_url) for one in parse(params, int, int)]
+    assert found == [
+        ("http://all/h/p", SUM, None),
+        ("http://other/h/p", SUM, None),
+        (url, SUM, None),
+        ("http://all/h/p", None, "http://all/h/p.sha256"),
+    ]
+    with pytest.raises(PlanError, match=r"artifacts\[0\]\.mirror: 'nowhere' is not a URL"):
+        parse({**params, "artifacts": [{**entry, "mirror": "nowhere"}]}, int, int)
 
 
 @pytest.mark.parametrize("text", [SUM, SUM.upper(), f"sha256:{SUM}", f" SHA256:{SUM}\n"])

@@ -69,6 +69,7 @@ def test_what_was_seen_last_is_said(aws: t.Any, text: str | None, state: str, re
         ask()
     assert caught.value.facts["last_seen"].startswith(reason)
     assert caught.value.facts["last_state"] == state
+    assert ("delete-secret --secret-id" in caught.value.message) == ("other" in reason)
     said = caught.value.message + str(caught.value.facts)  # roles show the message, and the task's no_log does not help there
     assert "hunter2" not in said and "0123456789abcdef" not in said
 

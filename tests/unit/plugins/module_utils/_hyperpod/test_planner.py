@@ -132,6 +132,37 @@ def test_a_life_that_would_be_renewed_for_ever(ttl: int, renew_before: int) -> N
         make_plan(observed(StoredSecret("absent")), wanted)
 
 
+class TestAnotherHyperPodCluster:
+    others = present(join(token(), cluster_id="otherone1234", ca_hashes=(OTHER_CA,)))
+
+    def test_is_refused_with_what_to_do(self) -> None:
+        with pytest.raises(PlanError, match="secretsmanager delete-secret") as refused:
+            make_plan(observed(self.others), WANTED)
+        for word in (NAME, "otherone1234", "kb8v11zrrpvr", "secret_name of its own", "state absent"):
+            assert word in str(refused.value)
+        assert SECRET not in str(refused.value)
+
+    def test_its_secret_is_not_deleted(self) -> None:
+        plan = make_plan(observed(self.others, token()), replace(WANTED, present=False, force_delete=True))
+        assert [step.action for step in plan.steps] == ["retire"]
+        assert plan.warnings == (f"the secret {NAME} stays: it is of the HyperPod cluster otherone1234, not of kb8v11zrrpvr",)
+
+    def test_by_its_owner_it_is(self) -> None:
+        owner = replace(WANTED, present=False, cluster_id="otherone1234")
+        assert [step.action for step in make_plan(observed(self.others), owner).steps] == ["delete"]
+
+    @pytest.mark.parametrize(
+        ("secret", "wanted"),
+        [
+            (replace(others, state="scheduled"), WANTED),
+            (others, replace(WANTED, cluster_id="")),  # only the secret's name was given
+            (present(join(token(), cluster_id="")), WANTED),
+        ],
+    )
+    def test_what_is_handed_over_or_of_nobody_is_taken(self, secret: StoredSecret, wanted: Wanted) -> None:
+        assert [step.action for step in make_plan(observed(secret), wanted).steps][-1] == "publish"
+
+
 class TestCertificateKey:
     wanted = replace(WANTED, certificate_key="k" * 64)
 
