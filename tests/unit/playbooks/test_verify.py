@@ -45,7 +45,14 @@ def test_no_host_answers(play: t.Any, tmp_path: Path) -> None:
 
 def test_a_host_without_the_platforms_file(play: t.Any, tmp_path: Path) -> None:
     where = {"hyperpod_resource_config": str(tmp_path / "none.json"), "verdict_kubectl": "/nowhere/kubectl"}
-    play("gpufleet.k8s.verify", "--check", verdict_report=str(tmp_path / "verdict.json"), hyperpod_venv="/nowhere", **LOCAL, **where)
+    play(
+        "gpufleet.k8s.verify",
+        "--check",
+        verdict_report=str(tmp_path / "verdict.json"),
+        hyperpod_venv="/nowhere",
+        **LOCAL,
+        **where,
+    )
     ok, messages = report(tmp_path / "verdict.json")
     assert not ok
     assert [message.split(":")[0] for message in messages] == ["head", "worker", "cluster", "cluster"]
