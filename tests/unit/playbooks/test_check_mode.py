@@ -22,7 +22,8 @@ NOT_READY = {
 
 
 @pytest.mark.parametrize(
-    ("part", "task"), [("preflight", "Look at what the host is now"), ("remove", "Undo what kubeadm, pods and their network left")]
+    ("part", "task"),
+    [("preflight", "Look at what the host is now"), ("remove", "Undo what kubeadm, pods and their network left")],
 )
 def test_kubeadm_gathers_the_facts_that_it_needs(play: t.Any, part: str, task: str) -> None:
     role = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.kubeadm", "tasks_from": part}}

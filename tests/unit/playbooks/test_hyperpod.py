@@ -47,7 +47,15 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         for name, part in (("containerd", "install"), ("kubeadm", "install"), ("flannel", "fetch"))
     ]
     said = play(
-        [{"name": "Files", "hosts": "all", "gather_facts": True, "gather_subset": "platform", "tasks": [tell, failed, refuse, *roles]}],
+        [
+            {
+                "name": "Files",
+                "hosts": "all",
+                "gather_facts": True,
+                "gather_subset": "platform",
+                "tasks": [tell, failed, refuse, *roles],
+            }
+        ],
         ansible_connection="local",
         ansible_python_interpreter=sys.executable,
         gpufleet_mirror="http://all",
@@ -57,8 +65,14 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         flannel_mirror="",
     )
     assert said.status == 2
-    assert "it has a wrong checksum. Variables behind it: gpufleet_mirror 'http://all', gpufleet_mirror_checksums pinned" in said.text
-    assert ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, flannel_mirror , kubeadm_version 1.36.3" in said.text
+    assert (
+        "it has a wrong checksum. Variables behind it: gpufleet_mirror 'http://all', gpufleet_mirror_checksums pinned"
+        in said.text
+    )
+    assert (
+        ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, flannel_mirror , kubeadm_version 1.36.3"
+        in said.text
+    )
     assert "kubeadm_checksums (1.36.3), flannel_version 0.28.10, flannel_checksum none" in said.text
     for host, network in (("head", [("raw.githubusercontent.com", "", "pinned")]), ("worker", [])):
         files = yaml.safe_load(Path(f"{given}.{host}").read_text())
