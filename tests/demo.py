@@ -72,6 +72,12 @@ def main() -> None:
     first = make("demo")
     if not plays(first)[0] or "The site is up: ok=true, 3 nodes" not in first:
         sys.exit("the first `make demo` changed nothing, or said nothing of a site that is up")
+    ending = first[first.rindex("] the nodes\n") :]
+    same("nodes in the table at its end", len(re.findall(r"^ip-\S+ +Ready ", ending, re.MULTILINE)), 3)
+    same("how to remove it, at its end", re.findall(r"remove it: +(make \S+)", ending), ["make demo-down"])
+    shown = re.search(r"kubectl there: +(.*)", ending)
+    pods = run("sh", "-c", shown[1] if shown else "echo it shows no kubectl line; false")
+    same("whether the kubectl line at its end works", "kube-apiserver-ip-" in pods, True)
     same("what the playbooks of the second `make demo` changed", plays(make("demo")), [0, 0])
 
     trained = make("demo-train")
@@ -97,6 +103,9 @@ def main() -> None:
     same("what the second `make demo-untrain` changed", plays(make("demo-untrain")), [0, 0])
     make("demo-down")
     same("whether its folder is left", site.exists(), False)
+    for kind in (("ps", "--all", "--format={{.Names}}"), ("volume", "ls", "--quiet"), ("network", "ls", "--format={{.Name}}")):
+        listed = run("podman", *kind).split()
+        same(f"what `podman {kind[0]}` has of it", [name for name in listed if name.startswith(f"gpufleet-{SITE}")], [])
     print(f"\ndemo, demo-train, demo-untrain and demo-down do what they say: {time.monotonic() - BEGUN:.0f} s")
 
 

@@ -97,6 +97,11 @@ def tasks(output: str) -> dict[str, tuple[int, int]]:
     return found
 
 
+def executed(output: str) -> dict[str, int]:
+    """Host -> how many tasks were executed on it, as PLAY RECAP counts them (a loop is one, what was skipped none)."""
+    return {host: int(count) for host, count in re.findall(r"^(\S+) +: ok=(\d+) ", output, re.MULTILINE)}
+
+
 def main() -> int:
     subprocess.run([sites.BED, "prepare"], check=True)
     rounds = int(os.environ.get("GPUFLEET_BENCH_ROUNDS", "2"))
@@ -118,6 +123,7 @@ def main() -> int:
         print(f"{name:<72} {ran:4} {skipped:8}")
     ran, skipped = (sum(column) for column in zip(*counted.values()))
     print(f"{'in all':<72} {ran:4} {skipped:8}")
+    print("tasks executed (PLAY RECAP):", ", ".join(f"{host} {count}" for host, count in executed(output).items()))
     ratio = sites.table("from bare nodes to three Ready nodes", taken)
     again = min(taken["the playbook again"])
     status = sites.judged({"the playbook / the script": (ratio, GOAL), "the playbook again, seconds": (again, AGAIN_GOAL)})
