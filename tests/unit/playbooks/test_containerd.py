@@ -1,0 +1,46 @@
+# Copyright: the gpufleet.k8s authors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""containerd is restarted for what was replaced, by the role or by the play that fetches all files before it."""
+
+from __future__ import annotations
+
+import sys
+import typing as t
+
+import pytest
+
+OLD, NEW = {"artifacts": [{"changed": False}, {"changed": True}]}, {"artifacts": [{"changed": True}, {"changed": False}]}
+
+
+@pytest.mark.parametrize(
+    ("given", "restart"),
+    [
+        ({}, False),
+        ({"containerd__installed": OLD}, False),
+        ({"containerd__installed": NEW}, True),
+        ({"containerd__installed": OLD, "containerd__fetched": NEW}, True),
+        ({"containerd__installed": OLD, "containerd__fetched": OLD}, False),
+        ({"containerd__installed": OLD, "containerd__fetched": {}}, False),
+        ({"containerd__installed": {"skipped": True}, "containerd__fetched": {"msg": "it failed"}}, False),
+    ],
+)
+def test_restart(play: t.Any, given: dict[str, t.Any], restart: bool) -> None:
+    tasks = [
+        {
+            "name": "Tell",
+            "ansible.builtin.debug": {"msg": "restart: {{ containerd__restart }}"},
+            "vars": {"containerd__outdated": False, "containerd__to_write": [], **given},
+        },
+        {
+            "name": "Role",
+            "ansible.builtin.import_role": {"name": "gpufleet.k8s.containerd", "tasks_from": "install"},
+            "when": False,
+        },
+    ]
+    said = play(
+        [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": tasks}],
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+    )
+    assert f"restart: {restart}" in said.text
