@@ -384,7 +384,7 @@ def test_a_rebuilt_cluster(site: Site, tmp_path: Path) -> None:
 def test_a_secret_of_another_hyperpod_cluster_is_handed_over_only_by_its_owner(site: Site) -> None:
     site.keep()
     before = site.stored()
-    again = {"cluster_arn": None, "cluster_id": "rebuiltone12", "region": site.region, "secret_name": NAME}
+    again = {"cluster_arn": site.arn().replace(ID, "rebuiltone12"), "secret_name": NAME}
     with pytest.raises(GpufleetError, match=f"is of the HyperPod cluster {ID} .* and this run is for rebuiltone12"):
         site.keep(**again)
     assert "stays" in site.keep(state="absent", **again)["warnings"][0]
