@@ -27,6 +27,12 @@ _PROFILE = re.compile(
 #: Compute instance sizes that a GPU instance of so many slices can hold (NVML's profiles; there is no 3c in a 4g).
 COMPUTE_SIZES: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 3: (1, 2, 3), 4: (1, 2, 4), 7: (1, 2, 3, 4, 7)}
 
+
+def compute_starts(g: int, c: int) -> tuple[int, ...]:
+    """Where a compute instance of `c` slices may start in a GPU instance of `g`: a guess for when no driver can be asked."""
+    return tuple(range(0, g - c + 1, 4 if (c, g) == (3, 7) else c))
+
+
 #: What an instance takes besides slots and slices, in this order.
 ENGINES = ("video decoder", "video encoder", "JPEG engine", "optical flow engine")
 
@@ -152,22 +158,24 @@ class Holder:
 
 @dataclass(frozen=True)
 class Compute:
-    """A compute instance: its slices, its UUID as CUDA knows it, and who uses it."""
+    """A compute instance: its slices, its UUID as CUDA knows it, who uses it, and its first slice in the GPU instance."""
 
     id: int
     slices: int
     uuid: str = ""
     holders: tuple[Holder, ...] = ()
+    start: int = 0
 
 
 @dataclass(frozen=True)
 class Instance:
-    """A GPU instance where it is."""
+    """A GPU instance where it is. `offers`: (slices, starts) of compute instances that the driver allows in it, if it told."""
 
     id: int
     kind: InstanceProfile
     start: int
     computes: tuple[Compute, ...] = ()
+    offers: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
     @property
     def busy(self) -> bool:

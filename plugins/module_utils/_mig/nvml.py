@@ -43,7 +43,7 @@ _ATTRIBUTES: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _INSTANCE_PROFILES = 0x20  # a few more than there are: unknown ones answer INVALID_ARGUMENT
 _COMPUTE_PROFILES = 0x9
 
-_NOT_SUPPORTED, _NO_PERMISSION, _INVALID_ARGUMENT, _NOT_FOUND, _IN_USE = 3, 4, 2, 6, 19
+_NOT_SUPPORTED, _NO_PERMISSION, _INVALID_ARGUMENT, _NOT_FOUND, _NO_FUNCTION, _IN_USE = 3, 4, 2, 6, 13, 19
 
 #: What to do, by NVML's return code.
 _ADVICE = {
@@ -51,7 +51,7 @@ _ADVICE = {
     _NO_PERMISSION: "run the task as root (become: true)",
     9: "load the nvidia kernel module, or install the driver",
     12: "install the NVIDIA driver: libnvidia-ml.so.1 is not there",
-    13: "this driver is too old for it; update the NVIDIA driver",
+    _NO_FUNCTION: "this driver is too old for it; update the NVIDIA driver",
     15: "the GPU has fallen off the bus; look at dmesg for Xid errors and reset or reboot the host",
     16: "reset the GPU or reboot the host",
     18: "the driver was updated while its old kernel module is still loaded; reload the module or reboot",
@@ -224,18 +224,32 @@ class Nvml:
             ):
                 info = self._call("nvmlGpuInstanceGetInfo", instance, of=gpu.label)
                 of = f"{gpu.label} {kind.name} at slot {info.placement.start}"
-                computes = []
-                for compute in self._computes(instance, of):
-                    number = int(self._call("nvmlComputeInstanceGetInfo", compute[0], of=of).id)
-                    uuid, pids = devices.get((int(info.id), number), ("", []))
-                    computes.append(Compute(number, compute[1], uuid, tuple(Holder(pid=pid) for pid in pids)))
-                yield Instance(int(info.id), kind, int(info.placement.start), tuple(computes))
+                computes, offers = [], []
+                for profile in self._compute_profiles(instance, of):
+                    slices = int(profile.sliceCount)
+                    offers.append((slices, self._compute_starts(instance, kind, profile, of)))
+                    for compute in self._computes(instance, profile, of):
+                        at = self._call("nvmlComputeInstanceGetInfo", compute, of=of)
+                        uuid, pids = devices.get((int(info.id), int(at.id)), ("", []))
+                        users = tuple(Holder(pid=pid) for pid in pids)
+                        computes.append(Compute(int(at.id), slices, uuid, users, int(at.placement.start)))
+                yield Instance(int(info.id), kind, int(info.placement.start), tuple(computes), tuple(offers))
 
-    def _computes(self, instance: t.Any, of: str) -> t.Iterator[tuple[t.Any, int]]:
-        for info in self._compute_profiles(instance, of):
-            found = self._array(self.nvml.c_nvmlComputeInstance_t, "nvmlGpuInstanceGetComputeInstances", instance, info.id, of=of)
-            for compute in found:
-                yield compute, int(info.sliceCount)
+    def _computes(self, instance: t.Any, profile: t.Any, of: str) -> list[t.Any]:
+        return self._array(self.nvml.c_nvmlComputeInstance_t, "nvmlGpuInstanceGetComputeInstances", instance, profile.id, of=of)
+
+    def _compute_starts(self, instance: t.Any, kind: InstanceProfile, profile: t.Any, of: str) -> tuple[int, ...]:
+        """Where such a compute instance may start inside; empty where the driver will not tell (not root, or too old)."""
+        name = "nvmlGpuInstanceGetComputeInstancePossiblePlacements"
+        if profile.sliceCount == kind.profile.g:
+            return (0,)
+        if not hasattr(self.nvml, name):
+            return ()
+        room = 64
+        array, count = (self.nvml.c_nvmlComputeInstancePlacement_t * room)(), ctypes.c_uint(room)
+        codes = (_NOT_SUPPORTED, _NO_PERMISSION, _NO_FUNCTION)
+        answered = self._maybe(codes, name, instance, profile.id, array, ctypes.byref(count), of=of)
+        return () if answered is None else tuple(sorted({int(array[n].start) for n in range(count.value)}))
 
     def _compute_profiles(self, instance: t.Any, of: str) -> t.Iterator[t.Any]:
         for number in range(_COMPUTE_PROFILES):
@@ -289,17 +303,27 @@ class Nvml:
         of = f"GPU {index} GPU instance {instance}"
         self._call("nvmlGpuInstanceDestroy", self._by_id(index, instance, of), of=of)
 
-    def create_compute(self, index: int, kind: InstanceProfile, start: int, slices: int) -> None:
-        """In the GPU instance of that kind at that slot; the driver chooses where inside."""
+    def create_compute(self, index: int, kind: InstanceProfile, start: int, slices: int, inside: int) -> None:
+        """In the GPU instance of that kind at that slot, at its slice `inside`.
+
+        The driver chooses where that is not among the places that it tells of: what was planned before there was a GPU instance
+        to ask comes out of a table, and largest first there is room for each.
+        """
         of = f"GPU {index} {kind.name} at slot {start}"
         kind_of = self.nvml.c_nvmlGpuInstance_t
         for instance in self._array(kind_of, "nvmlDeviceGetGpuInstances", self._handle(index), kind.id, of=of):
             if self._call("nvmlGpuInstanceGetInfo", instance, of=of).placement.start != start:
                 continue
             for info in self._compute_profiles(instance, of):
-                if info.sliceCount == slices:
-                    self._call("nvmlGpuInstanceCreateComputeInstance", instance, info.id, of=f"{of}, {slices}c")
-                    return
+                if info.sliceCount != slices:
+                    continue
+                of = f"{of}, {slices}c"
+                if slices < kind.profile.g and inside in self._compute_starts(instance, kind, info, of):
+                    place = ctypes.byref(self.nvml.c_nvmlComputeInstancePlacement_t(inside, slices))
+                    self._call("nvmlGpuInstanceCreateComputeInstanceWithPlacement", instance, info.id, place, of=of)
+                else:
+                    self._call("nvmlGpuInstanceCreateComputeInstance", instance, info.id, of=of)
+                return
             sizes = ", ".join(f"{size}c" for size in COMPUTE_SIZES.get(kind.profile.g, ()))
             raise NvmlError(f"{of}: the driver offers no compute instance of {slices} slices; expected were {sizes}")
         raise NvmlError(f"{of}: the GPU instance has disappeared; something else changes this GPU at the same time")

@@ -21,7 +21,7 @@ from .._plan import Difference, Plan, PlanError, Step
 from . import picture
 from .config import Wish
 from .layout import Compute, Gpu, Holder, Instance, InstanceProfile, describe
-from .solver import Infeasible, Item, Pinned, pack, place
+from .solver import Firm, Group, Infeasible, Item, Pinned, arrange, held, nothing, pack, place, weigh
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Options:
     """`stop`: systemd units that may be stopped; `restart`: units that a killed run left stopped; `cdi`: refresh afterwards.
 
     `stale`: a killed run changed GPUs and did not refresh. `node`: the Node to cordon and drain, if that is wished; `cordoned`: a
-    killed run left it so.
+    killed run left it so. `refused`: bus ids of GPUs that this machine was found unable to reset.
     """
 
     allow_busy: bool = False
@@ -40,15 +40,25 @@ class Options:
     stale: bool = False
     node: str = ""
     cordoned: bool = False
+    refused: frozenset[str] = frozenset()
+
+    def can_reset(self, gpu: Gpu) -> bool:
+        """Else a mode change that needs a reset waits for a reboot."""
+        return self.reset and gpu.bus_id not in self.refused
+
+
+#: Who may not be asked to leave: nobody where busy instances may go, else everyone, or all but pods where a drain comes first.
+Stays = t.Callable[[Holder], bool]
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A wished GPU instance where it goes, with the slices of its compute instances (descending)."""
+    """A wished GPU instance where it goes, and its compute instances: their slices (descending), and where each starts inside."""
 
     kind: InstanceProfile
     start: int
     computes: tuple[int, ...]
+    inside: tuple[int, ...]
 
     def __str__(self) -> str:
         return f"{self.kind.name}:{self.start}"
@@ -68,11 +78,14 @@ class Target:
 
 def checkpoint(gpu: Gpu) -> Target:
     """The target that brings a GPU back to what it is now."""
-    slots = (Slot(i.kind, i.start, tuple(sorted((c.slices for c in i.computes), reverse=True))) for i in gpu.instances)
+    slots = []
+    for instance in gpu.instances:
+        computes = sorted(((c.slices, c.start) for c in instance.computes), reverse=True)
+        slots.append(Slot(instance.kind, instance.start, tuple(c for c, _at in computes), tuple(at for _c, at in computes)))
     return Target(bool(gpu.mig), tuple(slots))
 
 
-def target(gpu: Gpu, wish: Wish, options: Options) -> Target:
+def target(gpu: Gpu, wish: Wish, options: Options, stays: Stays | None = None) -> Target:
     """Where everything goes on one GPU. Raises PlanError: profiles unknown, not fitting together, or something in use."""
     if not wish.enabled:
         return Target(False)
@@ -84,105 +97,143 @@ def target(gpu: Gpu, wish: Wish, options: Options) -> Target:
         except PlanError as error:
             raise PlanError(f"{wish.places.get(profile, wish.where)}: {gpu.label}: {error.message}") from None
     try:
-        return _target(gpu, wish, options)
+        return _target(gpu, wish, _nobody if options.allow_busy else stays or _everybody)
     except PlanError as error:
         raise PlanError(f"{wish.where}: {gpu.label}: {error.message}", **error.facts) from None
 
 
-def _target(gpu: Gpu, wish: Wish, options: Options) -> Target:
+def _nobody(_holder: Holder) -> bool:
+    return False
+
+
+def _everybody(_holder: Holder) -> bool:
+    return True
+
+
+def _no_pod(holder: Holder) -> bool:
+    return not holder.namespace
+
+
+def _target(gpu: Gpu, wish: Wish, stays: Stays) -> Target:
     present = gpu.instances if gpu.mig else ()
+
+    def firm(compute: Compute) -> bool:
+        return any(map(stays, compute.holders))
+
+    def slot(item: Item, start: int) -> Slot:
+        here = next((i for i in present if (i.kind, i.start) == (item.kind, start)), None)
+        inside = arrange(item.kind, item.computes, here, firm) or (0, [])  # never: `weigh` has asked before
+        return Slot(item.kind, start, item.computes, tuple(inside[1]))
+
+    best: tuple[int, Target] | None = None
+    pinned: list[Item] | None = None
+    errors: list[Infeasible] = []
+    for items in _ways(gpu, wish, present, firm):
+        try:
+            worth, where = weigh(gpu.board, items, present, firm)
+        except Pinned:
+            pinned = pinned or items
+        except Infeasible as error:
+            errors.append(error)
+        else:
+            if best is None or worth > best[0]:
+                best = worth, Target(True, tuple(map(slot, items, where)))
+    if best is not None:
+        return best[1]
+    if pinned is None:
+        raise errors[-1]
+    using = [instance for instance in present if any(map(firm, instance.computes))]
+    wanted = Target(True, tuple(map(slot, pinned, place(gpu.board, pinned, present, nothing))))
+    going = {step.args["instance"] for step in instance_steps(gpu, wanted, firm)[0]}
+    used = "; ".join(_in_use(i, stays) for i in [i for i in using if i.id in going] or using)
+    raise PlanError(
+        f"{used}; the wished layout needs that room. Drain the node, end the workload, choose a layout that keeps it, or say "
+        "allow_busy: true"
+    )
+
+
+def _ways(gpu: Gpu, wish: Wish, present: t.Sequence[Instance], firm: Firm) -> t.Iterator[list[Item]]:
+    """Compute instances can share GPU instances in several ways: first the one that takes least from whoever uses them."""
     demands: dict[InstanceProfile, list[int]] = {}
     for profile, count in wish.demands:
         demands.setdefault(gpu.board.find(profile), []).extend([profile.c] * count)
     starts = {gpu.board.find(profile): list(slots) for profile, slots in wish.starts}
-    kept, fresh = (_items(demands, starts, those) for those in (present, ()))
-    pinned = not options.allow_busy
-    try:
-        try:
-            items = kept
-            where = place(gpu.board, items, present, pinned)
-        except Infeasible:
-            if fresh == kept:
-                raise
-            items = fresh
-            where = place(gpu.board, items, present, pinned)
-    except Pinned:
-        where = place(gpu.board, fresh, present, pinned=False)
-        going = [i for i in present if i.busy and not _stays(i, fresh, where)]
-        used = "; ".join(_in_use(i) for i in going or present if i.busy)
-        raise PlanError(
-            f"{used}; the wished layout needs that room. Drain the node, end the workload, choose a layout that keeps it, or say "
-            "allow_busy: true"
-        ) from None
-    return Target(True, tuple(Slot(item.kind, start, item.computes) for item, start in zip(items, where)))
+    seen: list[list[Item]] = []
+    for those, keep in ((present, held), (present, firm), (present, nothing), ((), nothing)):
+        groups = {kind: pack(kind, sizes, those, keep) for kind, sizes in demands.items()}
+        short = next((kind for kind in groups if len(starts.get(kind, ())) > len(groups[kind])), None)
+        if short is not None and not seen and not those:
+            names = f"placement names {len(starts[short])} slots for {short.name}"
+            raise PlanError(f"{names}, of which there will be {len(groups[short])}")
+        if short is not None:
+            continue
+        items = [item for kind, found in groups.items() for item in _items(kind, found, starts.get(kind, []))]
+        if items not in seen:
+            seen.append(items)
+            yield items
 
 
-def _items(
-    demands: t.Mapping[InstanceProfile, list[int]], starts: t.Mapping[InstanceProfile, list[int]], present: t.Sequence[Instance]
-) -> list[Item]:
-    items: list[Item] = []
-    for kind, sizes in demands.items():
-        groups = pack(kind, sizes, present)
-        fixed = starts.get(kind, [])
-        if len(fixed) > len(groups):
-            raise PlanError(f"placement names {len(fixed)} slots for {kind.name}, of which there will be {len(groups)}")
-        items.extend(Item(kind, group, fixed[n] if n < len(fixed) else None) for n, group in enumerate(groups))
-    return items
+def _items(kind: InstanceProfile, groups: t.Sequence[Group], starts: t.Sequence[int]) -> t.Iterator[Item]:
+    """With fixed starts: those that have an instance there first, then those that have none, then whoever is left."""
+    free, given = list(starts), dict.fromkeys(range(len(groups)), t.cast("int | None", None))
+    for n, group in enumerate(groups):
+        if group.here is not None and group.here.start in free:
+            free.remove(group.here.start)
+            given[n] = group.here.start
+    left = sorted((n for n in given if given[n] is None), key=lambda n: groups[n].here is not None)
+    given.update(zip(left, free))
+    yield from (Item(kind, group.computes, given[n]) for n, group in enumerate(groups))
 
 
-def _stays(instance: Instance, items: t.Sequence[Item], where: t.Sequence[int]) -> bool:
-    for item, start in zip(items, where):
-        if (item.kind.name, start) == (instance.kind.name, instance.start):
-            return not Counter(c.slices for c in instance.computes if c.holders) - Counter(item.computes)
-    return False
-
-
-def _in_use(instance: Instance) -> str:
-    holders = dict.fromkeys(str(holder) for compute in instance.computes for holder in compute.holders)
+def _in_use(instance: Instance, stays: Stays) -> str:
+    holders = dict.fromkeys(str(holder) for compute in instance.computes for holder in compute.holders if stays(holder))
     return f"{instance.kind.name} at slot {instance.start} is in use by {', '.join(holders)}"
 
 
 # ---- steps ----
 
 
-def instance_steps(gpu: Gpu, wanted: Target) -> tuple[list[Step], list[Step]]:
-    """(destroy, create) steps between a GPU whose mode is right and its target; empty when it is there."""
+def instance_steps(gpu: Gpu, wanted: Target, which: Firm = lambda _compute: True) -> tuple[list[Step], list[Step]]:
+    """(destroy, create) steps between a GPU whose mode is right and its target; empty when it is there.
+
+    `which`: compute instances to name, of those that go.
+    """
     destroy: list[Step] = []
     create: list[Step] = []
     slots = {(slot.kind.name, slot.start): slot for slot in wanted.slots}
     for instance in gpu.instances:
         slot = slots.pop((instance.kind.name, instance.start), None)
         name = f"{gpu.label} {instance.kind.name}:{instance.start}"
-        going, coming = _compute_changes(instance, slot.computes if slot else ())
+        stay, coming = _inside(instance, slot)
         args = {"gpu": gpu.index, "instance": instance.id}
+        going = [c for c in instance.computes if c not in stay and which(c)]
         destroy += [Step("destroy compute instance", f"{name} {c.slices}c", {**args, "compute": c.id}) for c in going]
         if slot is None:
             destroy.append(Step("destroy GPU instance", name, args))
-        create += [_create_compute(gpu, instance.kind, instance.start, size) for size in coming]
+        create += [_create_compute(gpu, instance.kind, instance.start, size, at) for size, at in coming]
     for slot in sorted(slots.values(), key=lambda slot: slot.start):
         place_args: dict[str, t.Any] = {"gpu": gpu.index, "kind": slot.kind, "start": slot.start}
         create.append(Step("create GPU instance", f"{gpu.label} {slot}", place_args))
-        create += [_create_compute(gpu, slot.kind, slot.start, size) for size in slot.computes]
+        create += [_create_compute(gpu, slot.kind, slot.start, size, at) for size, at in zip(slot.computes, slot.inside)]
     return destroy, create
 
 
-def _compute_changes(instance: Instance, wanted: t.Sequence[int]) -> tuple[list[Compute], list[int]]:
-    """Compute instances to destroy (idle ones first) and sizes to create (largest first)."""
-    left, going = Counter(wanted), []
-    for compute in sorted(instance.computes, key=lambda compute: not compute.holders):
-        if left[compute.slices]:
-            left[compute.slices] -= 1
-        else:
-            going.append(compute)
-    return going, sorted(left.elements(), reverse=True)
+def _inside(instance: Instance, slot: Slot | None) -> tuple[tuple[Compute, ...], list[tuple[int, int]]]:
+    """Compute instances that stay, and (slices, start) of those to create, largest first."""
+    wanted = list(zip(slot.computes, slot.inside)) if slot else []
+    stay = tuple(compute for compute in instance.computes if (compute.slices, compute.start) in wanted)
+    there = {(compute.slices, compute.start) for compute in stay}
+    return stay, [one for one in wanted if one not in there]
 
 
-def _create_compute(gpu: Gpu, kind: InstanceProfile, start: int, size: int) -> Step:
-    args = {"gpu": gpu.index, "kind": kind, "start": start, "slices": size}
+def _create_compute(gpu: Gpu, kind: InstanceProfile, start: int, size: int, inside: int) -> Step:
+    args = {"gpu": gpu.index, "kind": kind, "start": start, "slices": size, "inside": inside}
     return Step("create compute instance", f"{gpu.label} {kind.name}:{start} {size}c", args)
 
 
-def work(gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], reset: bool = True) -> tuple[list[Step], list[int]]:
+def work(
+    gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], can_reset: t.Callable[[Gpu], bool] = lambda _gpu: True
+) -> tuple[list[Step], list[int]]:
     """Steps that bring the GPUs to their targets, and the GPUs whose mode can only change at a reboot (no reset allowed)."""
     destroy: list[Step] = []
     modes: list[Step] = []
@@ -197,7 +248,7 @@ def work(gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], reset: bool = T
             word = "on" if wanted.mig else "off"
             modes.append(Step("set MIG mode", f"{gpu.label} {word}", {"gpu": gpu.index, "mode": wanted.mig}))
         if gpu.mig != wanted.mig and gpu.board.reset:
-            if not reset:
+            if not can_reset(gpu):
                 waiting.append(gpu.index)
                 continue
             resets.append(gpu)
@@ -210,6 +261,11 @@ def work(gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], reset: bool = T
     return [*destroy, *modes, *create], waiting
 
 
+def waits(gpu: Gpu, wanted: Target, options: Options) -> bool:
+    """Can its mode change only at a reboot? Until then it is left as it is, and nobody must make room."""
+    return gpu.mig is not None and gpu.mig != wanted.mig and gpu.board.reset and not options.can_reset(gpu)
+
+
 def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) -> Plan:
     """The whole plan. `facts`: before, after (UUIDs of what is not there yet are empty), operations, reboot_required.
 
@@ -220,44 +276,53 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
     leaving: dict[str, None] = {}
     for gpu in chosen:
         try:
-            targets[gpu.index] = _allowed(gpu, wishes[gpu.index], options)
+            wanted = _allowed(gpu, wishes[gpu.index], options, _everybody)
         except PlanError:  # only where the pods cannot stay are they asked to leave
             if not options.node:
                 raise
-            targets[gpu.index] = _allowed(_without(gpu, lambda holder: bool(holder.namespace)), wishes[gpu.index], options)
-            leaving.update(dict.fromkeys(leaving_for(gpu, targets[gpu.index])))
-    steps, waiting = work(chosen, targets, options.reset)
+            wanted = _allowed(gpu, wishes[gpu.index], options, _no_pod)
+        targets[gpu.index] = wanted
+        if options.node and not waits(gpu, wanted, options):
+            leaving.update(dict.fromkeys(leaving_for(gpu, wanted)))
+    steps, waiting = work(chosen, targets, options.can_reset)
     differing = [gpu for gpu in chosen if gpu.mig is not None and not targets[gpu.index].reached_by(gpu)]
-    units = _units(gpus, {gpu.index for gpu in differing}, options)
+    taken = [gpu for gpu in differing if gpu.index not in waiting]
+    units = _units(gpus, {gpu.index for gpu in taken}, options)
     told = [(describe(gpu), describe(_after(gpu, targets.get(gpu.index), gpu.index in waiting))) for gpu in gpus]
+    before, after = ([pair[n] for pair in told] for n in (0, 1))
     facts = {
-        "before": [pair[0] for pair in told],
-        "after": [pair[1] for pair in told],
-        "operations": _count(steps, chosen),
+        "before": before,
+        "after": after,
+        "operations": operations(steps, chosen),
         "reboot_required": bool(waiting),
         "evicted": list(leaving),
         "targets": targets,
     }
-    pictures = ((gpu.label, *map(picture.text, pair)) for gpu, pair in zip(gpus, told))
-    differences = tuple(Difference(label, before, after) for label, before, after in pictures if before != after)
-    return Plan(differences, tuple(_frame(steps, units, differing, options, leaving)), tuple(reboot_warning(waiting)), facts)
+    label = ", ".join(gpu.label for gpu in differing)
+    steps = [Step("checkpoint", label, {"targets": {gpu.index: checkpoint(gpu) for gpu in differing}}), *steps] if steps else []
+    framed = _frame(steps, units, options, leaving) if taken and steps else [*steps, *_left_over(options)]
+    return Plan(differences(before, after), tuple(framed), tuple(reboot_warning(waiting)), facts)
 
 
-def _frame(
-    steps: list[Step], units: list[str], differing: t.Sequence[Gpu], options: Options, leaving: t.Collection[str]
-) -> list[Step]:
-    """The Node and services around the work, the checkpoint before it, CDI after it."""
-    uncordon = [Step("uncordon", options.node)] if options.node else []
-    start = [Step("start", unit, {"unit": unit}) for unit in dict.fromkeys([*units, *options.restart])]
-    cdi = [Step("refresh", "CDI specification")] if options.cdi else []
-    if not steps:
-        return [*(cdi if options.stale else ()), *(start if options.restart else ()), *(uncordon if options.cordoned else ())]
+def differences(before: t.Sequence[dict[str, t.Any]], after: t.Sequence[dict[str, t.Any]]) -> tuple[Difference, ...]:
+    """Pictures of the GPUs (as `describe` tells of them) that look otherwise afterwards."""
+    pictures = ((f"GPU {old['index']}", picture.text(old), picture.text(new)) for old, new in zip(before, after))
+    return tuple(Difference(label, old, new) for label, old, new in pictures if old != new)
+
+
+def _frame(steps: list[Step], units: list[str], options: Options, leaving: t.Collection[str]) -> list[Step]:
+    """The Node and services around the work, CDI after it."""
     pods = f" of {', '.join(leaving)}" if leaving else ""
     drain = [Step("cordon", options.node), Step("drain", options.node + pods, {"pods": list(leaving)})] if options.node else []
     stop = [Step("stop", unit, {"unit": unit}) for unit in units]
-    label = ", ".join(gpu.label for gpu in differing)
-    before = Step("checkpoint", label, {"targets": {gpu.index: checkpoint(gpu) for gpu in differing}})
-    return [*drain, *stop, before, *steps, *cdi, *start, *uncordon]
+    return [*drain, *stop, *steps, *_left_over(replace(options, stale=True, cordoned=True), units)]
+
+
+def _left_over(options: Options, units: t.Sequence[str] = ()) -> list[Step]:
+    """What a run must not leave: this one with `units` stopped, or an earlier one that was killed."""
+    cdi = [Step("refresh", "CDI specification")] if options.cdi and options.stale else []
+    start = [Step("start", unit, {"unit": unit}) for unit in dict.fromkeys([*units, *options.restart])]
+    return [*cdi, *start, *([Step("uncordon", options.node)] if options.node and options.cordoned else [])]
 
 
 def _without(gpu: Gpu, out: t.Callable[[Holder], bool]) -> Gpu:
@@ -269,11 +334,11 @@ def _without(gpu: Gpu, out: t.Callable[[Holder], bool]) -> Gpu:
     return replace(gpu, instances=instances, holders=tuple(h for h in gpu.holders if not out(h)))
 
 
-def _allowed(gpu: Gpu, wish: Wish, options: Options) -> Target:
+def _allowed(gpu: Gpu, wish: Wish, options: Options, stays: Stays) -> Target:
     """The target, if those who hold the GPU allow it."""
-    wanted = target(gpu, wish, options)
-    if gpu.mig is not None and gpu.mig != wanted.mig:
-        _refuse_held(gpu, wish, options)
+    wanted = target(gpu, wish, options, stays)
+    if gpu.mig is not None and gpu.mig != wanted.mig and not waits(gpu, wanted, options):
+        _refuse_held(gpu, wish, options, stays)
     return wanted
 
 
@@ -295,12 +360,14 @@ def _units(gpus: t.Sequence[Gpu], indexes: t.Container[int], options: Options) -
     return [unit for unit in options.stop if unit in holding]
 
 
-def _refuse_held(gpu: Gpu, wish: Wish, options: Options) -> None:
+def _refuse_held(gpu: Gpu, wish: Wish, options: Options, stays: Stays) -> None:
     """A mode change takes the whole GPU from everyone."""
     if options.allow_busy:
         return
-    used = [_in_use(instance) for instance in gpu.instances if instance.busy]
-    used += [f"it is held by {', '.join(dict.fromkeys(map(str, gpu.holders)))}"] if gpu.holders else []
+    busy = (i for i in gpu.instances if any(stays(holder) for compute in i.computes for holder in compute.holders))
+    used = [_in_use(instance, stays) for instance in busy]
+    holders = dict.fromkeys(str(holder) for holder in gpu.holders if stays(holder))
+    used += [f"it is held by {', '.join(holders)}"] if holders else []
     if used:
         raise PlanError(
             f"{wish.where}: {gpu.label} must change its MIG mode, but {'; '.join(used)}. Drain the node or end the holder, list "
@@ -318,14 +385,14 @@ def _after(gpu: Gpu, wanted: Target | None, waiting: bool) -> Gpu:
     instances = []
     for slot in sorted(wanted.slots, key=lambda slot: slot.start):
         here = present.get((slot.kind.name, slot.start))
-        going, coming = _compute_changes(here, slot.computes) if here else ([], list(slot.computes))
-        stay = tuple(compute for compute in here.computes if compute not in going) if here else ()
-        computes = (*stay, *(Compute(-1, size) for size in coming))
-        instances.append(Instance(here.id if here else -1, slot.kind, slot.start, computes))
+        whole = here or Instance(-1, slot.kind, slot.start)
+        stay, coming = _inside(whole, slot)
+        instances.append(replace(whole, computes=(*stay, *(Compute(-1, size, start=at) for size, at in coming))))
     return replace(gpu, mig=wanted.mig, pending=wanted.mig, instances=tuple(instances))
 
 
-def _count(steps: t.Iterable[Step], gpus: t.Sequence[Gpu]) -> dict[str, int]:
+def operations(steps: t.Iterable[Step], gpus: t.Sequence[Gpu]) -> dict[str, int]:
+    """How many of each sort the steps are; `gpus`: those before them that are compared."""
     verbs = Counter(step.action for step in steps)
     destroyed = verbs["destroy GPU instance"]
     return {

@@ -39,13 +39,16 @@ from .config import Entry, Source, Wish
 from .known import KNOWN
 from .layout import Gpu, describe
 from .nvml import Nvml, ResetRefused, deadline
-from .plan import Options, Target, leaving_for, plan, reboot_warning, work
+from .plan import Options, Target, differences, leaving_for, operations, plan, reboot_warning, waits, work
 
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
 STOPPED = Path("/run/gpufleet/mig-stopped.json")
 
 #: There while GPUs may differ from what CDI says of them; outlives a run that was killed, not a reboot (which refreshes, too).
 STALE = Path("/run/gpufleet/mig-cdi-stale")
+
+#: Bus ids of GPUs that could not be reset; outlives this run, not a reboot, which is what they wait for.
+REFUSED = Path("/run/gpufleet/mig-refused.json")
 
 #: One run at a time on this host, also the one at boot.
 LOCK = Path("/run/gpufleet/mig.lock")
@@ -78,6 +81,8 @@ class Layout(Resource[tuple[Gpu, ...]]):
         self.at_boot = at_boot
         #: GPUs that turned out to change their mode only at a reboot.
         self.waiting: set[int] = set()
+        #: Steps that were passed over because of that.
+        self.skipped: list[Step] = []
         #: Units that this run has stopped.
         self.stopped: set[str] = set()
         self.before: tuple[Gpu, ...] = ()
@@ -163,9 +168,10 @@ class Layout(Resource[tuple[Gpu, ...]]):
         """One step that touches a GPU."""
         args, engine = step.args, self.engine
         if step.action == "reset":
-            self._reset(args["gpus"])
+            if not self._reset(args["gpus"]):
+                self.skipped.append(step)
         elif args["gpu"] in self.waiting:
-            return
+            self.skipped.append(step)
         elif step.action == "set MIG mode":
             engine.set_mode(args["gpu"], args["mode"])
         elif step.action == "destroy compute instance":
@@ -175,23 +181,25 @@ class Layout(Resource[tuple[Gpu, ...]]):
         elif step.action == "create GPU instance":
             engine.create_instance(args["gpu"], args["kind"], args["start"])
         else:
-            engine.create_compute(args["gpu"], args["kind"], args["start"], args["slices"])
+            engine.create_compute(args["gpu"], args["kind"], args["start"], args["slices"], args["inside"])
 
-    def _reset(self, bus_ids: t.Mapping[int, str]) -> None:
-        """Only GPUs that still wait for one: a bare-metal board may have reset itself when its mode was set."""
+    def _reset(self, bus_ids: t.Mapping[int, str]) -> bool:
+        """Only GPUs that still wait for one: a bare-metal board may have reset itself when its mode was set. False: no reset."""
         pending = {index: bus_id for index, bus_id in bus_ids.items() if self.engine.pending(index)}
         if not pending:
-            return
+            return False
         try:
             self.engine.reset(list(pending.values()))
         except ResetRefused:
             self.waiting.update(pending)
-            return
+            _write(REFUSED, sorted(refused() | set(pending.values())))
+            return False
         left = [index for index in pending if self.engine.pending(index)]
         if left:
             raise ApplyError(
                 f"nvidia-smi reset GPU {', '.join(map(str, left))} without error, but the MIG mode still waits for a reset"
             )
+        return True
 
     def _put_back(self, targets: t.Mapping[int, Target]) -> None:
         self.engine.doing = "putting the old layout back"
@@ -238,10 +246,10 @@ class Layout(Resource[tuple[Gpu, ...]]):
         now = {gpu.index: gpu for gpu in self.observe()}
         for index, wanted in plan.facts["targets"].items():
             gpu = now[index]
-            waits = index in self.waiting or (gpu.mig is not None and not self.options.reset and gpu.mig != wanted.mig)
-            if waits and gpu.pending != wanted.mig:
+            waiting = index in self.waiting or waits(gpu, wanted, self.options)
+            if waiting and gpu.pending != wanted.mig:
                 raise VerifyError(f"{gpu.label}: the MIG mode is neither changed nor waiting for a reboot")
-            if not waits and gpu.mig is not None and not wanted.reached_by(gpu):
+            if not waiting and gpu.mig is not None and not wanted.reached_by(gpu):
                 raise VerifyError(f"after all steps the layout is not the planned one: {picture.text(describe(gpu))}")
         present = {device["uuid"] for gpu in now.values() for device in _devices(describe(gpu))}
         left = [] if self.at_boot is None else boot.stale(self.at_boot)
@@ -251,9 +259,31 @@ class Layout(Resource[tuple[Gpu, ...]]):
         if lost and not self.waiting:
             raise VerifyError(f"these MIG devices were to stay and are gone: {', '.join(sorted(lost))}")
         facts: dict[str, t.Any] = {"after": [describe(gpu) for gpu in now.values()]}
-        if self.waiting:
-            facts.update(reboot_required=True, warnings=reboot_warning(self.waiting))
-        return facts
+        return {**facts, **self._really(plan, facts["after"])} if self.waiting else facts
+
+    def _really(self, plan: Plan, after: list[dict[str, t.Any]]) -> dict[str, t.Any]:
+        """The result's facts where GPUs turned out to wait for a reboot: what was done, and not what was planned."""
+        done = [step for step in plan.steps if not any(step is other for other in self.skipped)]
+        chosen = [gpu for gpu in self.before if gpu.index in plan.facts["targets"]]
+        waiting = self.waiting | {gpu.index for gpu in chosen if waits(gpu, plan.facts["targets"][gpu.index], self.options)}
+        return {
+            "actions": [str(step) for step in done],
+            "changed": any(map(self._lasting, done)),
+            "diff": [difference.as_ansible_diff() for difference in differences(plan.facts["before"], after)],
+            "operations": operations(done, chosen),
+            "reboot_required": True,
+            "warnings": reboot_warning(waiting),
+        }
+
+    def _lasting(self, step: Step) -> bool:
+        """Is anything different afterwards? Not by room that was made for nothing, and given back."""
+        if step.action == "drain":
+            return bool(step.args["pods"])
+        if step.action == "start":
+            return step.args["unit"] in self.options.restart
+        if step.action in ("refresh", "uncordon"):
+            return self.options.stale if step.action == "refresh" else self.options.cordoned
+        return step.action not in ("checkpoint", "cordon", "stop")
 
     def aftermath(self) -> tuple[str, dict[str, t.Any]]:
         """After a failure: a sentence and facts about what is there now, and whether it is what was there before."""
@@ -287,19 +317,31 @@ def _systemctl(verb: str, *units: str) -> None:
 
 
 def _remember(unit: str, stopped: bool) -> None:
-    units = [other for other in remembered() if other != unit] + ([unit] if stopped else [])
-    STOPPED.parent.mkdir(parents=True, exist_ok=True)
-    fresh = STOPPED.with_suffix(".new")
-    fresh.write_text(json.dumps(units), encoding="utf-8")
-    fresh.rename(STOPPED)
+    _write(STOPPED, [other for other in remembered() if other != unit] + ([unit] if stopped else []))
+
+
+def _write(path: Path, words: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(words), encoding="utf-8")
+    fresh.rename(path)
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        return [str(word) for word in json.loads(path.read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return []
 
 
 def remembered() -> list[str]:
     """Units that an earlier, killed run left stopped."""
-    try:
-        return [str(unit) for unit in json.loads(STOPPED.read_text(encoding="utf-8"))]
-    except (OSError, ValueError):
-        return []
+    return _read(STOPPED)
+
+
+def refused() -> frozenset[str]:
+    """Bus ids of GPUs that an earlier run could not reset, since the last reboot."""
+    return frozenset(_read(REFUSED))
 
 
 # ---- entries ----
@@ -343,6 +385,7 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         restart=tuple(remembered()),
         cdi=cdi,
         stale=STALE.exists(),
+        refused=refused(),
     )
     if params["assume_gpus"]:
         if not check_mode:
@@ -350,12 +393,14 @@ def parted(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
                 "assume_gpus: it plans for GPUs that are not there, so it works in check mode only (check_mode: true)"
             )
         gpus = assumed(params["assume_gpus"])
-        return _report(plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False, stale=False)).result())
+        return _report(
+            plan(gpus, wishes(gpus), replace(options, restart=(), cdi=False, stale=False, refused=frozenset())).result()
+        )
     engine = Nvml()
     with ExitStack() as stack:
         if not check_mode:
             stack.enter_context(alone(LOCK))
-            options = replace(options, restart=tuple(remembered()), stale=STALE.exists())
+            options = replace(options, restart=tuple(remembered()), stale=STALE.exists(), refused=refused())
         node = _node(params["drain"])
         if node:
             options = replace(options, node=node.name, cordoned=node.marked())

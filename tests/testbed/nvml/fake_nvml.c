@@ -367,14 +367,20 @@ static unsigned ci_slices(unsigned profile, unsigned gi_slices)
 
 static unsigned ci_profile(unsigned slices) { return slices == 7 ? 4 : slices - 1; }
 
+/* A guess: multiples of its size; two of 3 slices in 7 at 0 and 4. */
+static int ci_may_start(unsigned start, unsigned slices, unsigned gi_slices)
+{
+    return start + slices <= gi_slices && start % (slices == 3 && gi_slices == 7 ? 4 : slices) == 0;
+}
+
 static int ci_start(const struct gi *gi, unsigned slices, unsigned gi_slices, int wanted)
 {
-    unsigned taken = 0, step = slices == 3 && gi_slices == 7 ? 4 : slices == 3 ? 3 : slices;
+    unsigned taken = 0;
     for (int n = 0; n < INSTANCES; n++)
         if (gi->ci[n].used)
             taken |= mask_at(gi->ci[n].start, gi->ci[n].slices);
     for (int start = (int)(gi_slices - slices); start >= 0; start--)
-        if (start % (int)step == 0 && !(taken & mask_at((unsigned)start, slices)) && (wanted < 0 || wanted == start))
+        if (ci_may_start((unsigned)start, slices, gi_slices) && !(taken & mask_at((unsigned)start, slices)) && (wanted < 0 || wanted == start))
             return start;
     return -1;
 }
@@ -385,6 +391,8 @@ static nvmlReturn_t create_ci(struct ref r, uint64_t gi_handle, unsigned profile
     unsigned gi_slices = kind_of(r.gpu, r.gi)->slices, slices = ci_slices(profile, gi_slices);
     if (!slices)
         return NOT_SUPPORTED;
+    if (wanted >= 0 && !ci_may_start((unsigned)wanted, slices, gi_slices))
+        return INVALID_ARGUMENT;
     int start = ci_start(r.gi, slices, gi_slices, wanted);
     for (unsigned n = 0; start >= 0 && n < INSTANCES; n++)
         if (!r.gi->ci[n].used) {
@@ -815,7 +823,27 @@ API(nvmlGpuInstanceCreateComputeInstance, (uint64_t h, unsigned id, uint64_t *ou
 API(nvmlGpuInstanceCreateComputeInstanceWithPlacement, (uint64_t h, unsigned id, const placement_t *at, uint64_t *out), (h, id, at, out))
 {
     RESOLVE(h, GI);
+    if (at->size != ci_slices(id, kind_of(r.gpu, r.gi)->slices))
+        return INVALID_ARGUMENT;
     return create_ci(r, h, id, (int)at->start, out);
+}
+
+API(nvmlGpuInstanceGetComputeInstancePossiblePlacements, (uint64_t h, unsigned id, placement_t *out, unsigned *count), (h, id, out, count))
+{
+    RESOLVE(h, GI);
+    ROOT();
+    unsigned gi_slices = kind_of(r.gpu, r.gi)->slices, slices = ci_slices(id, gi_slices), found = 0;
+    if (!slices)
+        return NOT_SUPPORTED;
+    for (unsigned start = 0; start < gi_slices; start++)
+        if (ci_may_start(start, slices, gi_slices)) {
+            if (out && found < *count)
+                out[found] = (placement_t){start, slices};
+            found++;
+        }
+    int short_of = out && found > *count;
+    *count = found;
+    return short_of ? INSUFFICIENT_SIZE : OK;
 }
 
 API(nvmlComputeInstanceDestroy, (uint64_t h), (h))

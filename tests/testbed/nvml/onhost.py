@@ -113,7 +113,7 @@ def _forked(
             if uid:
                 os.setuid(uid)
             resource.STOPPED, resource.LOCK = host.directory / "stopped.json", host.directory / "lock"
-            resource.STALE = host.directory / "stale"
+            resource.STALE, resource.REFUSED = host.directory / "stale", host.directory / "refused.json"
             try:
                 result = entry(validated.validated_parameters, check_mode)
             except GpufleetError as error:

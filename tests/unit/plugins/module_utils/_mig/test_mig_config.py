@@ -29,7 +29,7 @@ def gpu(index: int, board: str = A100, *layout: tuple[str, int, tuple[int, ...]]
     shape, ids = known.KNOWN[board]
     instances = []
     for number, (name, start, sizes) in enumerate(layout):
-        computes = tuple(Compute(c, size, f"MIG-{index}-{number}-{c}") for c, size in enumerate(sizes))
+        computes = tuple(Compute(c, size, f"MIG-{index}-{number}-{c}", (), sum(sizes[:c])) for c, size in enumerate(sizes))
         instances.append(Instance(number, shape.find(Profile.parse(name)), start, computes))
     return Gpu(index, f"GPU-{index}", "", ids[0], board, shape, mig, mig, tuple(instances))
 
@@ -213,10 +213,13 @@ def test_export_round_trips_with_and_without_placement() -> None:
         gpu(2, A100, ("7g.40gb", 0, (7,))),
         gpu(3, A100, mig=False),
         gpu(4, A100, mig=None),
+        # The placement says where instances are, not which of them is cut further: those that are there tell.
+        gpu(5, A100, ("3g.20gb", 0, (3,)), ("3g.20gb", 4, (1, 1))),
+        gpu(6, A100, ("3g.20gb", 0, (1,)), ("3g.20gb", 4, (1,))),
     ]
     for placement in (False, True):
         document = config.export(gpus, "now", placement)
-        assert [entry["devices"] for entry in document["mig-configs"]["now"]] == [[0], [1, 2], [3, 4]]
+        assert [entry["devices"] for entry in document["mig-configs"]["now"]] == [[0], [1, 2], [3, 4], [5], [6]]
         text = config.to_yaml(document)
         assert yaml.safe_load(text) == document
         planned = plan(gpus, config.resolve(load(text, "now"), gpus, False), Options())

@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
     Instance,
     InstanceProfile,
     Profile,
+    compute_starts,
 )
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.plan import Options, checkpoint, plan, target, work
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.solver import Infeasible, Item, place
@@ -45,7 +46,9 @@ def instance(name: str, start: int, *computes: int, busy: bool = False, board: B
     kind = board.find(Profile.parse(name))
     holders = (POD,) if busy else ()
     sizes = computes or (kind.profile.g,)
-    return Instance(start, kind, start, tuple(Compute(n, c, f"MIG-{start}-{n}", holders) for n, c in enumerate(sizes)))
+    return Instance(
+        start, kind, start, tuple(Compute(n, c, f"MIG-{start}-{n}", holders, sum(sizes[:n])) for n, c in enumerate(sizes))
+    )
 
 
 def wish(**counts: int) -> Wish:
@@ -86,7 +89,8 @@ class Model:
         elif step.action == "create compute instance":
             (home,) = (i for i in self.gpu.instances if (i.kind, i.start) == (args["kind"], args["start"]))
             assert args["slices"] in COMPUTE_SIZES[home.kind.profile.g]
-            self._change(home.id, lambda old: (*old, Compute(next(IDS), args["slices"])))
+            assert args["inside"] in compute_starts(home.kind.profile.g, args["slices"])
+            self._change(home.id, lambda old: (*old, Compute(next(IDS), args["slices"], start=args["inside"])))
 
     def _gone(self, compute: Compute, number: int) -> bool:
         if compute.id == number:
@@ -97,7 +101,8 @@ class Model:
         found = [i for i in self.gpu.instances if i.id == number]
         assert len(found) == 1
         changed = replace(found[0], computes=change(found[0].computes))
-        assert sum(c.slices for c in changed.computes) <= changed.kind.profile.g
+        taken = [at for c in changed.computes for at in range(c.start, c.start + c.slices)]
+        assert len(taken) == len(set(taken)) and max(taken, default=0) < changed.kind.profile.g, "compute instances overlap"
         self._set(tuple(changed if i is found[0] else i for i in self.gpu.instances))
 
     def _set(self, instances: tuple[Instance, ...]) -> None:
@@ -129,8 +134,12 @@ def layouts(draw: st.DrawFn, board: Board) -> list[tuple[InstanceProfile, tuple[
         except Infeasible:
             continue
         g = kind.profile.g
-        sizes = draw(st.sampled_from([(g,), (g,), (1,) * g, (1,)]))
-        chosen.append((kind, sizes))
+        sizes: list[int] = [g]
+        if draw(st.booleans()):
+            sizes = draw(st.lists(st.sampled_from(COMPUTE_SIZES[g]), min_size=1, max_size=g))
+            while sum(sizes) > g:
+                sizes.pop()
+        chosen.append((kind, tuple(sizes or [1])))
     return chosen
 
 
@@ -142,9 +151,13 @@ def cases(draw: st.DrawFn) -> tuple[Gpu, Wish]:
     starts = place(board, [Item(kind, sizes) for kind, sizes in before])
     instances = []
     for n, ((kind, sizes), start) in enumerate(zip(before, starts)):
-        users = [(POD,) if draw(st.integers(0, 5)) == 0 else () for _size in sizes]
-        computes = tuple(Compute(c, size, f"u{n}{c}", users[c]) for c, size in enumerate(sizes))
-        instances.append(Instance(n, kind, start, computes))
+        computes: list[Compute] = []
+        for c, size in enumerate(sizes):
+            room = [at for at in compute_starts(kind.profile.g, size) if not slices(computes) & set(range(at, at + size))]
+            if room:
+                users = (POD,) if draw(st.integers(0, 5)) == 0 else ()
+                computes.append(Compute(c, size, f"u{n}{c}", users, draw(st.sampled_from(room))))
+        instances.append(Instance(n, kind, start, tuple(computes)))
     demands: Counter[Profile] = Counter()
     for kind, sizes in draw(layouts(board)):
         demands.update(replace(kind.profile, c=size) for size in sizes)
@@ -154,15 +167,65 @@ def cases(draw: st.DrawFn) -> tuple[Gpu, Wish]:
     return gpu(*instances, board=board, mig=mig), wanted
 
 
+def slices(computes: t.Iterable[Compute]) -> set[int]:
+    """Of the GPU instance, that they take."""
+    return {at for c in computes for at in range(c.start, c.start + c.slices)}
+
+
+def possible(gpu: Gpu, wanted: Wish) -> bool:
+    """Can the GPU be as wished with all that is in use where it is? An oracle that tries every way."""
+    busy = {(i.kind, i.start): [c for c in i.computes if c.holders] for i in gpu.instances if i.busy}
+    if not gpu.mig or not wanted.enabled:
+        return gpu.mig == wanted.enabled or not busy
+    sizes: dict[InstanceProfile, list[int]] = {}
+    for profile, count in wanted.demands:
+        sizes.setdefault(gpu.board.find(profile), []).extend([profile.c] * count)
+    places = [(kind, start) for kind in gpu.board.profiles if kind in sizes for start in kind.starts]
+
+    def holds(kind: InstanceProfile, left: list[int], homes: list[set[int]]) -> bool:
+        """`homes`: slices that are taken in each GPU instance."""
+        return not left or any(
+            holds(kind, left[1:], [home | set(range(at, at + left[0])) if n == m else home for m, home in enumerate(homes)])
+            for n, home in enumerate(homes)
+            for at in compute_starts(kind.profile.g, left[0])
+            if not home & set(range(at, at + left[0]))
+        )
+
+    def served(chosen: list[tuple[InstanceProfile, int]]) -> bool:
+        for kind, wished in sizes.items():
+            left = Counter(wished)
+            here = [busy.get(place, []) for place in chosen if place[0] == kind]
+            for c in itertools.chain(*here):
+                left[c.slices] -= 1
+            if min(left.values()) < 0 or not holds(kind, sorted(left.elements(), reverse=True), [slices(home) for home in here]):
+                return False
+        return True
+
+    def extend(n: int, chosen: list[tuple[InstanceProfile, int]], taken: int) -> bool:
+        kinds = [kind for kind, _start in chosen]
+        if any(kinds.count(kind) > kind.limit for kind in kinds) or sum(kind.profile.g for kind in kinds) > gpu.board.slices:
+            return False
+        if any(sum(kind.engines[e] for kind in kinds) > total for e, total in enumerate(gpu.board.engines)):
+            return False
+        if n == len(places):
+            return busy.keys() <= set(chosen) and served(chosen)
+        kind, start = places[n]
+        with_it = not taken & kind.mask(start) and extend(n + 1, [*chosen, places[n]], taken | kind.mask(start))
+        return with_it or (places[n] not in busy and extend(n + 1, chosen, taken))
+
+    return extend(0, [], 0)
+
+
 @given(cases())
 def test_the_plan_reaches_the_wish_and_touches_nothing_in_use(case: tuple[Gpu, Wish]) -> None:
     before, wanted = case
     try:
         model = run(before, wanted)
     except PlanError as error:
-        assert any(i.busy for i in before.instances), error.message
         assert "process python3 (pid 77) of pod ml/train-0" in error.message
+        assert not possible(before, wanted), error.message
         return
+    assert possible(before, wanted)
     assert model.gpu.mig == model.gpu.pending == wanted.enabled
     assert model.gpu.counts() == {str(profile): count for profile, count in wanted.demands}
     assert not any(gone.busy for gone in model.destroyed if isinstance(gone, Instance))
@@ -367,6 +430,78 @@ def test_compute_instances_change_inside_an_instance_that_stays() -> None:
         "destroy compute instance GPU 0 3g.20gb:4 1c",
         "create compute instance GPU 0 3g.20gb:4 2c",
     ]
+
+
+def test_compute_instances_make_room_for_each_other() -> None:
+    """Seven of one slice: which one stays decides whether two of three slices fit beside it."""
+    before = gpu(instance("7g.40gb", 0, *[1] * 7))
+    model = run(before, wish(**{"3c.7g.40gb": 2, "1c.7g.40gb": 1}))
+    assert sorted((c.slices, c.start) for c in model.gpu.instances[0].computes) == [(1, 3), (3, 0), (3, 4)]
+    assert len(model.destroyed) == 6
+
+
+def busy_at(one: Instance, *numbers: int, holder: Holder = POD) -> Instance:
+    return replace(one, computes=tuple(replace(c, holders=(holder,) if c.id in numbers else ()) for c in one.computes))
+
+
+def test_a_compute_instance_that_is_in_the_way_is_named() -> None:
+    before = gpu(busy_at(instance("3g.20gb", 0, 1, 1, 1), 1))
+    wanted = wish(**{"1c.3g.20gb": 1, "2c.3g.20gb": 1})
+    assert "create GPU instance GPU 0 3g.20gb:4" in actions(before, wanted)  # it can stay where there is room elsewhere
+    full = wish(**{"1c.3g.20gb": 1, "2c.3g.20gb": 1, "2g.10gb": 1, "1g.5gb": 1})
+    with pytest.raises(
+        PlanError, match=r"3g\.20gb at slot 0 is in use by process python3 \(pid 77\) of pod ml/train-0; the wished"
+    ):
+        plan([before], {0: full}, Options())
+    assert plan([before], {0: full}, NODE).facts["evicted"] == ["ml/train-0"]
+    at_the_end = gpu(busy_at(instance("3g.20gb", 0, 1, 1, 1), 2))
+    assert not any(isinstance(gone, Compute) and gone.holders for gone in run(at_the_end, full).destroyed)
+
+
+def test_busy_instances_may_go_but_only_where_they_must() -> None:
+    for number in range(7):
+        before = gpu(*(instance("1g.5gb", start, busy=start == number) for start in range(7)))
+        model = run(before, wish(**{"1g.5gb": 6}), Options(allow_busy=True))
+        assert len(model.destroyed) == 2 and not any(isinstance(gone, Instance) and gone.busy for gone in model.destroyed)
+
+
+def test_a_drain_asks_nobody_who_could_stay() -> None:
+    ones = [instance("1g.5gb", start) for start in range(7)]
+    for start, name in ((0, "first"), (5, "second")):
+        ones[start] = busy_at(ones[start], 0, holder=replace(POD, pod=name))
+    planned = plan([gpu(*ones)], {0: wish(**{"3g.20gb": 1, "1g.5gb": 2})}, NODE)
+    assert len(planned.facts["evicted"]) == 1
+    layout = replace(wish(**{"3g.20gb": 1, "1g.5gb": 2}), starts=((Profile.parse("3g.20gb"), (4,)),))
+    assert plan([gpu(*ones)], {0: layout}, NODE).facts["evicted"] == ["ml/second"]
+
+
+def test_a_drain_does_not_take_what_a_foreign_process_has() -> None:
+    ones = [instance("3g.20gb", start) for start in (0, 4)]
+    ones[0] = busy_at(ones[0], 0, holder=Holder(pid=5, process="top"))
+    ones[1] = busy_at(ones[1], 0)
+    planned = plan([gpu(*ones)], {0: wish(**{"3g.20gb": 1, "2g.10gb": 1})}, NODE)
+    assert planned.facts["evicted"] == ["ml/train-0"]
+    with pytest.raises(PlanError, match=r"^layout\[0\]: GPU 0: 3g.20gb at slot 0 is in use by process top \(pid 5\); the wished"):
+        plan([gpu(*ones)], {0: wish(**{"4g.20gb": 1, "3g.20gb": 1})}, NODE)
+
+
+def test_each_busy_compute_instance_keeps_its_own_instance() -> None:
+    before = gpu(busy_at(instance("3g.20gb", 0, 1, 1), 0), busy_at(instance("3g.20gb", 4, 1), 0))
+    model = run(before, wish(**{"1c.3g.20gb": 2}))
+    assert [gone.holders for gone in model.destroyed if isinstance(gone, Compute)] == [()] and len(model.gpu.instances) == 2
+
+
+def test_a_mode_that_waits_for_a_reboot_takes_nothing_from_anybody() -> None:
+    held = gpu(instance("1g.5gb", 0, busy=True), holders=(replace(POD, pod="exporter"), Holder(unit="nvsm.service", pid=9)))
+    options = replace(NODE, stop=("nvsm.service",), cdi=True)
+    off = Wish(False, (), (), "layout[0]")
+    for waiting in (replace(options, reset=False), replace(options, refused=frozenset([held.bus_id]))):
+        planned = plan([held], {0: off}, waiting)
+        assert planned.result()["actions"] == ["checkpoint GPU 0", "set MIG mode GPU 0 off"]
+        assert planned.facts["evicted"] == [] and planned.facts["reboot_required"]
+        again = plan([replace(held, pending=False)], {0: off}, waiting)
+        assert not again.changed and again.facts["evicted"] == [] and again.facts["reboot_required"]
+    assert "cordon n1" in actions(held, off, replace(options, refused=frozenset(["another"])))
 
 
 def test_an_instance_without_compute_instances_is_completed() -> None:

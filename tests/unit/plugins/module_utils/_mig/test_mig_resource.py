@@ -125,10 +125,10 @@ class World:
         self.number += 1
         self._set(index, (*self.gpus[index].instances, Instance(self.number, kind, start)))
 
-    def create_compute(self, index: int, kind: InstanceProfile, start: int, slices: int) -> None:
+    def create_compute(self, index: int, kind: InstanceProfile, start: int, slices: int, inside: int) -> None:
         self.effect(f"create compute on {index}")
         self.number += 1
-        made = Compute(self.number, slices, f"MIG-{self.number}")
+        made = Compute(self.number, slices, f"MIG-{self.number}", start=inside)
         self._set(
             index,
             tuple(
@@ -163,12 +163,13 @@ class World:
     # ---- one run ----
 
     def parted(
-        self, *wishes: Wish, drain: bool = True, check_mode: bool = False, wished_at_boot: bytes = b""
+        self, *wishes: Wish, drain: bool = True, check_mode: bool = False, wished_at_boot: bytes = b"", reset: bool = True
     ) -> dict[str, t.Any]:
         """mig_parted with a wish for each GPU, in short."""
         node = node_of(self.api) if drain else None
         options = Options(stop=(UNIT,), restart=tuple(resource.remembered()), cdi=True, node="n1" if node else "")
-        options = replace(options, cordoned=bool(node and node.marked()), stale=resource.STALE.exists())
+        options = replace(options, cordoned=bool(node and node.marked()), stale=resource.STALE.exists(), reset=reset)
+        options = replace(options, refused=resource.refused())
         at_boot = {boot.WISH: wished_at_boot, boot.UNIT: b"the unit"} if wished_at_boot else {}
         layout = resource.Layout(t.cast("t.Any", self), lambda _gpus: dict(enumerate(wishes)), options, node, at_boot)
         return run(layout, check_mode)
@@ -194,6 +195,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(resource, "_systemctl", made.systemctl)
     monkeypatch.setattr(resource, "STOPPED", tmp_path / "stopped.json")
     monkeypatch.setattr(resource, "STALE", tmp_path / "stale")
+    monkeypatch.setattr(resource, "REFUSED", tmp_path / "refused.json")
     for name in ("ENGINE", "WISH", "UNIT", "ENABLED"):
         monkeypatch.setattr(boot, name, tmp_path / getattr(boot, name).relative_to("/"))
     monkeypatch.setattr(Clients, "scan", Known)
@@ -254,6 +256,46 @@ def test_emptied_gpus_that_wait_for_a_reboot_are_not_described(world: World) -> 
     world.refuse_reset = frozenset([0, 1])
     assert world.parted(OFF, OFF)["reboot_required"]
     assert world.uuids() == set() and not resource.STALE.exists()
+
+
+def in_vain(world: World) -> dict[str, t.Any]:
+    world.effects.clear()
+    answer = world.parted(SEVEN, OFF)
+    assert answer["reboot_required"] and "GPU 0: the MIG mode changes at the next reboot" in answer["warnings"][0]
+    return answer
+
+
+def test_a_refused_reset_is_told_as_what_was_done_and_not_tried_again(world: World) -> None:
+    world.gpus = [replace(gpu, mig=False, pending=False) for gpu in world.gpus]
+    world.refuse_reset = frozenset([0])
+    first = in_vain(world)
+    assert first["changed"] and "set MIG mode GPU 0 on" in first["actions"]
+    assert not [action for action in first["actions"] if action.startswith(("create", "reset"))]
+    assert first["operations"] == {**dict.fromkeys(first["operations"], 0), "mode_changes": 1}
+    assert "on after a reset" in first["diff"][0]["after"]
+    for _run in range(2):
+        assert not in_vain(world)["changed"] and world.effects == []  # nobody has to make room for nothing
+    # The reboot.
+    resource.REFUSED.unlink()
+    world.gpus[0] = replace(world.gpus[0], mig=True)
+    assert world.parted(SEVEN, OFF)["operations"]["created"] == 7
+
+
+def test_a_mode_that_only_waits_is_no_change_when_its_reset_is_refused(world: World) -> None:
+    """Another one has asked for the mode."""
+    world.gpus = [replace(world.gpus[0], mig=False, pending=True), replace(world.gpus[1], mig=False, pending=False)]
+    world.refuse_reset = frozenset([0])
+    answer = in_vain(world)
+    assert not answer["changed"] and f"stop {UNIT}" in answer["actions"] and f"start {UNIT}" in world.effects
+    assert not any(answer["operations"][name] for name in ("mode_changes", "resets", "created"))
+
+
+def test_what_else_was_done_is_a_change_beside_a_refused_reset(world: World) -> None:
+    world.gpus = [replace(world.gpus[0], mig=False, pending=True), world.gpus[1]]
+    world.refuse_reset = frozenset([0])
+    answer = world.parted(SEVEN, SEVEN)
+    assert answer["changed"] and answer["operations"]["compute_created"] == 7
+    assert all("GPU 1" in action for action in answer["actions"] if action.startswith("create"))
 
 
 def failing_verification(monkeypatch: pytest.MonkeyPatch, meanwhile: t.Callable[[], None]) -> None:

@@ -6,13 +6,31 @@
 from __future__ import annotations
 
 import itertools
+import random
+import typing as t
 from collections import Counter
 from functools import cache
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import known
-from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import Board, Compute, Holder, Instance, Profile
-from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.solver import Infeasible, Item, Pinned, pack, place
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.layout import (
+    COMPUTE_SIZES,
+    Board,
+    Compute,
+    Holder,
+    Instance,
+    Profile,
+    compute_starts,
+)
+from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.solver import (
+    Infeasible,
+    Item,
+    Pinned,
+    arrange,
+    nothing,
+    pack,
+    place,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +46,8 @@ def items(board: Board, *names: str) -> list[Item]:
 def instance(board: Board, name: str, start: int, busy: bool = False, computes: tuple[int, ...] = ()) -> Instance:
     kind = board.find(Profile.parse(name))
     holders = (Holder(pid=1, process="train"),) if busy else ()
-    return Instance(start, kind, start, tuple(Compute(n, c, "", holders) for n, c in enumerate(computes or (kind.profile.g,))))
+    sizes = computes or (kind.profile.g,)
+    return Instance(start, kind, start, tuple(Compute(n, c, "", holders, sum(sizes[:n])) for n, c in enumerate(sizes)))
 
 
 @cache
@@ -138,11 +157,11 @@ def test_busy_instances_force_the_others_around_them() -> None:
     assert place(A100, items(A100, "3g.20gb", "2g.10gb", "1g.5gb"), present)[0] == 0
     with pytest.raises(Pinned, match=r"4g.20gb, 3g.20gb does not fit around what is in use: 3g.20gb at slot 0"):
         place(A100, items(A100, "4g.20gb", "3g.20gb"), present)
-    assert place(A100, items(A100, "4g.20gb", "3g.20gb"), present, pinned=False) == [0, 4]
+    assert place(A100, items(A100, "4g.20gb", "3g.20gb"), present, nothing) == [0, 4]
 
 
 def test_a_busy_compute_instance_keeps_its_instance() -> None:
-    present = [instance(A100, "3g.20gb", 4, busy=True, computes=(1, 2))]
+    present = [instance(A100, "3g.20gb", 4, busy=True, computes=(2, 1))]
     with pytest.raises(Pinned):
         place(A100, items(A100, "3g.20gb"), present)
     kind = present[0].kind
@@ -201,17 +220,91 @@ def test_no_placement_saves_more_than_the_chosen_one(case: tuple[Board, list[Ins
     assert len(kept & at.keys()) == max(len(one & at.keys()) for one in allowed)
 
 
+@given(boards_with_layouts(), st.sets(st.integers(0, 6)))
+def test_what_may_go_goes_only_where_it_must(case: tuple[Board, list[Instance], list[Item]], staying: set[int]) -> None:
+    """Against all placements: what must stay does, and as many as can of what else is in use; only then fewest steps."""
+    board, present, wished = case
+    must = {(i.kind.name, i.start) for n, i in enumerate(present) if i.busy and n in staying}
+    busy = {(i.kind.name, i.start) for i in present if i.busy}
+    at = {(i.kind.name, i.start) for i in present}
+    firm = {id(c) for i in present if (i.kind.name, i.start) in must for c in i.computes}
+
+    def placements(n: int, taken: int) -> t.Iterator[tuple[tuple[str, int], ...]]:
+        if n == len(wished):
+            yield ()
+            return
+        kind = wished[n].kind
+        for start in kind.starts:
+            if not taken & kind.mask(start):
+                yield from (((kind.name, start), *rest) for rest in placements(n + 1, taken | kind.mask(start)))
+
+    worth = [(len(busy & set(where)), len(at & set(where))) for where in placements(0, 0) if must <= set(where)]
+    if not worth:
+        with pytest.raises(Pinned):
+            place(board, wished, present, lambda compute: id(compute) in firm)
+        return
+    chosen = place(board, wished, present, lambda compute: id(compute) in firm)
+    kept = {(item.kind.name, start) for item, start in zip(wished, chosen)}
+    assert must <= kept and (len(busy & kept), len(at & kept)) == max(worth)
+
+
+@given(st.sampled_from(["2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"]), st.randoms(use_true_random=False))
+def test_no_arrangement_of_compute_instances_saves_more(name: str, chance: random.Random) -> None:
+    kind = A100.find(Profile.parse(name))
+    g = kind.profile.g
+    computes: list[Compute] = []
+    for _try in range(chance.randrange(8)):
+        size = chance.choice(COMPUTE_SIZES[g])
+        start = chance.choice(compute_starts(g, size))
+        if all(start >= c.start + c.slices or c.start >= start + size for c in computes):
+            users = (Holder(pid=1),) if chance.random() < 0.4 else ()
+            computes.append(Compute(len(computes), size, "", users, start))
+    wished: list[int] = []
+    while sum(wished) < g and chance.random() < 0.9:
+        wished.append(chance.choice([size for size in COMPUTE_SIZES[g] if size <= g - sum(wished)]))
+    here = Instance(0, kind, 0, tuple(computes))
+    there = {(c.slices, c.start): bool(c.holders) for c in computes}
+
+    def ways(n: int, taken: frozenset[int]) -> t.Iterator[tuple[tuple[int, int], ...]]:
+        if n == len(wished):
+            yield ()
+            return
+        for start in compute_starts(g, wished[n]):
+            span = frozenset(range(start, start + wished[n]))
+            if not taken & span:
+                yield from (((wished[n], start), *rest) for rest in ways(n + 1, taken | span))
+
+    def worth(way: t.Iterable[tuple[int, int]]) -> tuple[int, int]:
+        kept = there.keys() & set(way)
+        return sum(there[one] for one in kept), len(kept)
+
+    found = arrange(kind, wished, here)
+    assert found is not None  # by these places, what sums up to the instance always fits
+    chosen = tuple(zip(wished, found[1]))
+    assert chosen in set(ways(0, frozenset())) and worth(chosen) == max(map(worth, ways(0, frozenset())))
+
+
+def test_the_driver_says_where_compute_instances_may_start() -> None:
+    kind = A100.find(Profile.parse("3g.20gb"))
+    assert arrange(kind, [2], Instance(0, kind, 0, (), ((1, (0, 1, 2)), (2, (1,)), (1, (0,))))) == (0, [1])
+    assert arrange(kind, [2, 1, 1], Instance(0, kind, 0)) is None
+
+
+def groups(*arguments: t.Any) -> list[tuple[int, ...]]:
+    return [group.computes for group in pack(*arguments)]
+
+
 def test_pack_uses_as_few_instances_as_hold_the_wish() -> None:
     three = A100.find(Profile.parse("3g.20gb"))
-    assert pack(three, [1, 1, 1]) == [(1, 1, 1)]
-    assert pack(three, [1, 1, 2]) == [(2, 1), (1,)]
-    assert pack(three, [3, 1]) == [(3,), (1,)]
+    assert groups(three, [1, 1, 1]) == [(1, 1, 1)]
+    assert groups(three, [1, 1, 2]) == [(2, 1), (1,)]
+    assert groups(three, [3, 1]) == [(3,), (1,)]
 
 
 def test_pack_keeps_groups_that_exist() -> None:
     three = A100.find(Profile.parse("3g.20gb"))
     apart = [instance(A100, "3g.20gb", 0, computes=(1,)), instance(A100, "3g.20gb", 4, computes=(1,))]
-    assert pack(three, [1, 1], apart) == [(1,), (1,)]
-    assert pack(three, [1, 1, 1], apart) == [(1, 1, 1)]
+    assert groups(three, [1, 1], apart) == [(1,), (1,)]
+    assert groups(three, [1, 1, 1], apart) == [(1, 1, 1)]
     busy = [instance(A100, "3g.20gb", 0, computes=(1,)), instance(A100, "3g.20gb", 4, computes=(1,), busy=True)]
-    assert sorted(pack(three, [1, 1, 1], busy)) == [(1,), (1, 1)]
+    assert sorted(groups(three, [1, 1, 1], busy)) == [(1,), (1, 1)]
