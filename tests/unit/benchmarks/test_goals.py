@@ -29,7 +29,7 @@ def load_fixture(monkeypatch):
         if hasattr(module, "sites"):
             monkeypatch.setattr(module.sites, "up", lambda *_: ({}, []))
             monkeypatch.setattr(module.sites, "down", lambda _site: None)
-        monkeypatch.setattr(module, "subprocess", types.SimpleNamespace(run=lambda *_, **__: None))
+        monkeypatch.setattr(module, "subprocess", types.SimpleNamespace(run=lambda *_, **__: None), raising=False)
         return module
 
     return load
@@ -73,6 +73,37 @@ def test_kubelet(load, monkeypatch, capsys, seconds, status):
     monkeypatch.setattr(kubelet, "module", lambda: [module])
     assert kubelet.main() == status
     assert ended(capsys) == f"kubelet ratio {max(plan / 0.005, module):.2f} (goal at most 1)"
+
+
+@pytest.mark.parametrize(
+    ("measured", "status"),
+    [((5, 0, 0, 10.0), 0), ((6, 0, 0, 1.0), 1), ((5, 1, 0, 1.0), 1), ((5, 0, 1, 1.0), 1), ((5, 0, 0, 10.1), 1)],
+    ids=["met", "ratio", "a dearer step", "a lost layout", "the solver"],
+)
+def test_mig(load, monkeypatch, capsys, measured, status):
+    calls, more, lost, slowest = measured
+    mig = load("mig")
+    monkeypatch.setattr("sys.argv", ["run.py", "--transitions", "2", "--infeasible", "1"])
+    monkeypatch.setattr(mig, "judge", lambda: "mig-parted")
+    monkeypatch.setattr(mig, "build", lambda folder: folder)
+    monkeypatch.setattr(mig, "feasible", lambda _board: [{"1g": 1}])
+    monkeypatch.setattr(mig, "one_too_many", lambda *_: {"1g": 9})
+    monkeypatch.setattr(mig, "counts", lambda host: [{"1g": 1 - (lost and host.name == "ours")}])
+    monkeypatch.setattr(mig, "solved", lambda *_: slowest)
+    host = types.SimpleNamespace(run=lambda *_: types.SimpleNamespace(returncode=0, stderr=""))
+    made = types.SimpleNamespace(make=lambda path, *_: types.SimpleNamespace(name=path.parent.name, run=host.run))
+    monkeypatch.setattr(mig, "Host", made)
+
+    def apply(tally, *_):
+        # Two steps; with `more` the first is dearer than mig-parted's, though all of them are not.
+        each = ((1, 9) if more else (5, 5)) if tally.name == "mig-parted" else (3, calls - 3)
+        tally.each.append(each[min(len(tally.each), 1)])
+        tally.created += tally.each[-1]
+        return True
+
+    monkeypatch.setattr(mig, "apply", apply)
+    assert mig.main() == status
+    assert ended(capsys) == f"mig ratio {calls / 10:.3f} (goal at most 0.5)"
 
 
 MET = {"unchanged": 1.5, "ours": 1.0, "kubectl": 3.0, "bare": 0.9, "empty": 0.5, "k8s_taint": 150.0}

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from role_vars import evaluated
+import yaml
+from role_vars import ROLES, evaluated
 
 
 def observed(pins: bool, told: str) -> dict[str, object]:
@@ -45,3 +46,27 @@ def test_the_operator_is_seen(tmp_path: Path, told: str) -> None:
     asked = {"seen": "nvidia_device_plugin__operator | length > 0"}
     found = evaluated(tmp_path, "nvidia_device_plugin", asked, {"first": observed(False, told)})
     assert found["first"]["seen"] is (told == "operator")
+
+
+def promised(strategy: str, resource: str) -> dict[str, object]:
+    return {"nvidia_device_plugin__promise": {"node": "n", "resources": {resource: 7}, "strategy": strategy}}
+
+
+def test_hosts_with_different_strategies_are_told_apart(tmp_path: Path) -> None:
+    hosts = {"first": promised("single", "a"), "second": promised("mixed", "b"), "third": promised("single", "c")}
+    tasks = yaml.safe_load((ROLES / "nvidia_device_plugin/tasks/preflight.yml").read_text())
+    (refusal,) = (task["ansible.builtin.assert"] for task in tasks if task["name"] == "Refuse hosts that contradict each other")
+    asked = {"fits": refusal["that"], "says": refusal["fail_msg"].partition("{{")[2].partition("}}")[0]}
+    found = evaluated(tmp_path, "nvidia_device_plugin", asked, hosts)["first"]
+    assert found["fits"] is False and found["says"] == "first: single, second: mixed, third: single"
+    assert evaluated(tmp_path, "nvidia_device_plugin", asked, hosts, limit="first:third")["first"]["fits"] is True
+
+
+def test_the_trial_asks_for_what_a_host_in_the_run_offers(tmp_path: Path) -> None:
+    """The others promise nothing: with --limit they were not asked."""
+    plays = yaml.safe_load((ROLES.parent / "playbooks/a100_mig.yml").read_text())
+    (wanted,) = (play["vars"]["gpu_smoke_resource"] for play in plays if "gpu_smoke_resource" in play.get("vars", {}))
+    asked = {"resource": wanted.strip().removeprefix("{{").removesuffix("}}")}
+    hosts = {"first": {}, "second": promised("mixed", "nvidia.com/mig-1g.5gb")}
+    assert evaluated(tmp_path, "nvidia_device_plugin", asked, hosts)["first"]["resource"] == "nvidia.com/mig-1g.5gb"
+    assert evaluated(tmp_path, "nvidia_device_plugin", asked, {"first": {}})["first"]["resource"] == "nvidia.com/gpu"

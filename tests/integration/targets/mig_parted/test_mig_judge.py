@@ -119,17 +119,20 @@ def test_it_agrees_on_every_named_layout_and_computes_the_same(
         asserts(host, mig_parted, document(None if name == "all-disabled" else layout), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "layout",
-    [
-        {"1c.3g.20gb": 3, "2g.10gb": 1},
-        {"2c.3g.20gb": 1, "1c.3g.20gb": 2},
-        {"1c.2g.10gb": 6},
-        {"1c.7g.40gb": 7},
-        {"4c.7g.40gb": 1, "3c.7g.40gb": 1},
-        {"2c.4g.20gb": 2, "3g.20gb": 1},
-    ],
-)
+COMPUTES: list[dict[str, int]] = [
+    {"1c.3g.20gb": 3, "2g.10gb": 1},
+    {"2c.3g.20gb": 1, "1c.3g.20gb": 2},
+    {"1c.2g.10gb": 6},
+    {"1c.7g.40gb": 7},
+    {"4c.7g.40gb": 1, "3c.7g.40gb": 1},
+    {"2c.4g.20gb": 2, "3g.20gb": 1},
+    {"3c.7g.40gb": 2, "1c.7g.40gb": 1},
+    {"2c.7g.40gb": 3},
+    {"2c.7g.40gb": 1, "1c.7g.40gb": 4},
+]
+
+
+@pytest.mark.parametrize("layout", COMPUTES)
 def test_it_agrees_on_compute_instances(
     make: t.Callable[..., Host], mig_parted: str, tmp_path: Path, layout: dict[str, int]
 ) -> None:
@@ -141,6 +144,17 @@ def test_it_agrees_on_compute_instances(
     assert exported(ours, mig_parted) == exported(theirs, mig_parted)
     # And what theirs made, ours finds nothing to do for.
     assert not parted(theirs, config=document(layout)).result["changed"]
+
+
+def test_it_agrees_between_layouts_of_compute_instances(make: t.Callable[..., Host], mig_parted: str, tmp_path: Path) -> None:
+    """What stays of one is never in the way of another, wherever it is."""
+    host, chance = make("A100-40"), random.Random(11)  # noqa: S311
+    assert parted(host, config=document(COMPUTES[3])).ok
+    for layout in [COMPUTES[6], *chance.choices(COMPUTES, k=40)]:
+        outcome = parted(host, config=document(layout))
+        assert outcome.ok, outcome.msg
+        asserts(host, mig_parted, document(layout), tmp_path)
+        assert not parted(host, config=document(layout)).result["changed"]
 
 
 def test_its_export_and_ours_are_read_by_both(make: t.Callable[..., Host], mig_parted: str, tmp_path: Path) -> None:
