@@ -20,6 +20,11 @@ description:
   - A mode change resets only the GPUs that need it (Ampere). Where a reset is impossible, as for a GPU passed through to a
     virtual machine, RV(reboot_required) is true and the instances come with the run after the reboot.
 options:
+  state:
+    description: V(present) is all there is. A GPU without slices is a layout, too - V(all-disabled), or V(all-enabled).
+    type: str
+    choices: [present]
+    default: present
   config:
     description:
       - A configuration in the format of C(nvidia-mig-parted), as a mapping (or as YAML text).

@@ -15,6 +15,7 @@ from .._kube.client import AUTH_SPEC
 
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
+        "state": {"type": "str", "choices": ["present"], "default": "present"},
         "config": {"type": "dict"},
         "config_name": {"type": "str", "default": "config"},
         "config_lines": {"type": "dict", "default": {}},

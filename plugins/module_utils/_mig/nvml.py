@@ -144,6 +144,17 @@ class Nvml:
         """The driver's version."""
         return str(self._call("nvmlSystemGetDriverVersion"))
 
+    def told(self) -> dict[str, t.Any]:
+        """`driver` and names of `gpus`, which also a driver that is too old for MIG tells: for who must explain a failure."""
+        facts: dict[str, t.Any] = {}
+        with contextlib.suppress(NvmlError):
+            facts["driver"] = self.driver()
+            facts["gpus"] = [
+                {"index": index, "name": str(self._call("nvmlDeviceGetName", self._handle(index)))}
+                for index in range(self._call("nvmlDeviceGetCount"))
+            ]
+        return facts
+
     def observe(self) -> tuple[Gpu, ...]:
         """All GPUs. Holders are process ids only (clients.py adds who they are). Raises NvmlError."""
         return tuple(self._gpu(index) for index in range(self._call("nvmlDeviceGetCount")))

@@ -38,7 +38,7 @@ from .clients import Clients
 from .config import Entry, Source, Wish
 from .known import KNOWN
 from .layout import Gpu, describe
-from .nvml import Nvml, ResetRefused, deadline
+from .nvml import Nvml, NvmlError, ResetRefused, deadline
 from .plan import Options, Target, differences, leaving_for, operations, plan, reboot_warning, waits, work
 
 #: Units that a run has stopped and not started yet; outlives a run that was killed, not a reboot (nor do stopped units).
@@ -491,7 +491,11 @@ def info(params: t.Mapping[str, t.Any], _check_mode: bool) -> dict[str, t.Any]:
     """mig_info: `(params, check_mode) -> result`. Reads only."""
     engine = Nvml()
     with deadline(engine, params["timeout"]), engine:
-        gpus = Clients.scan().attach(engine.observe())
+        try:
+            gpus = Clients.scan().attach(engine.observe())
+        except NvmlError as error:
+            error.facts.update(engine.told())
+            raise
         described = [describe(gpu) for gpu in gpus]
         document = config.export(gpus, params["label"], params["placement"])
         return {
