@@ -162,3 +162,37 @@ def test_one_command_reads_all_files_and_when_they_changed(tmp_path: Path) -> No
         f"/changed{name}" for name in (DROPIN, PROGRAM, "/usr/bin/crictl")
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\n", files[f"/changed{DROPIN}"])
+
+
+OTHER = "/etc/containerd/conf.d/99-nvidia.toml"
+CRI = 'plugins."io.containerd.cri.v1.runtime".containerd'
+
+
+def test_a_drop_in_goes_where_another_file_has_the_runtime_later(tmp_path: Path) -> None:
+    kube = {"containerd": "2026-11-28 10:00:05", "kubelet": "2026-11-28 10:00:06"}
+    cgroup = [f"[{CRI}.runtimes.nvidia.options]", "SystemdCgroup = true"]
+    default = [f"[{CRI}]", 'default_runtime_name = "nvidia"']
+
+    def host(ours: t.Sequence[str], theirs: t.Sequence[str], merged: t.Sequence[str]) -> dict[str, t.Any]:
+        lines = [f"{DROPIN}:{line}" for line in ours] + [f"{OTHER}:{line}" for line in theirs]
+        says = {"nvidia_container_toolkit__judged": {"rc": 0, "stdout": "\n".join(merged)}}
+        return observed(kube, "/etc/containerd/config.toml:version = 3", *lines, **says)
+
+    bare = [f"[{CRI}.runtimes.nvidia]"]
+    hosts = {
+        "ours": host(cgroup, [], [*default, *cgroup]),
+        "theirs": host([], cgroup, cgroup),
+        "theirs-wrong": host([], bare, bare),
+        "both": host([*default, *cgroup], cgroup, [*default, *cgroup]),
+        "both-right": host(cgroup, [*default, *cgroup], [*default, *cgroup]),
+        "both-wrong": host(cgroup, bare, cgroup),
+        "emptied": host(["version = 3"], cgroup, cgroup),  # by a run that was killed then
+    }
+    asked = {name: f"nvidia_container_toolkit__{name} | bool" for name in ("second", "right", "is_default")}
+    asked["trial"] = "nvidia_container_toolkit__trial"
+    answers = evaluated(tmp_path, "nvidia_container_toolkit", asked, hosts)
+    assert {name for name, answer in answers.items() if answer["second"]} == {"both", "both-right", "both-wrong", "emptied"}
+    assert {name for name, answer in answers.items() if not answer["right"]} == {"theirs-wrong", "both-wrong"}
+    assert {name for name, answer in answers.items() if answer["is_default"]} == {"ours", "both-right"}
+    assert "nvidia" in str(answers["ours"]["trial"]["plugins"])
+    assert answers["both"]["trial"] == {"version": 3, "imports": ["/etc/containerd/config.toml"]}
