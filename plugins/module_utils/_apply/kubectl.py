@@ -26,7 +26,7 @@ COMMAND_LIMIT_S = 900  # a whole kubectl command, many requests
 PASSING = re.compile(
     r"failed calling webhook|no endpoints available|currently unable to handle|ensure CRDs are installed first|etcdserver: "
     r"|TooManyRequests|storage is \(re\)initializing|connection refused|connection reset|TLS handshake timeout|i/o timeout"
-    r"|unexpected EOF|the object has been modified"
+    r"|unexpected EOF|the object has been modified|http2: client connection lost|Client\.Timeout exceeded"
 )
 
 
@@ -70,7 +70,8 @@ class Kubectl:
                 command,
                 input=stdin,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",  # a log may hold anything
                 check=False,
                 timeout=COMMAND_LIMIT_S,
                 env={**os.environ, "LC_ALL": "C", **({} if server else {"KUBECONFIG": os.devnull})},
