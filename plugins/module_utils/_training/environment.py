@@ -11,8 +11,9 @@ import typing as t
 from .._plan import PlanError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-#: What the original's file has where the user is to write: `ROOT/<package dir>/output`.
+#: What the original's file has where the user is to write: `ROOT/<package dir>/output`. Anything else may mean what it says.
 _PLACEHOLDER = re.compile(r"<[^<>/]+>|^ROOT(?=/|$)")
+_ORIGINALS = ("REGISTRY", "DATASET_DIR", "MODEL_DIR", "OUTPUT_DIR")
 
 
 def parse(text: str) -> dict[str, str]:
@@ -45,7 +46,7 @@ def checked(variables: t.Mapping[str, t.Any], where: str) -> dict[str, str]:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         if "\n" in text:
             raise PlanError(f"{where}: the value of {name} has more than one line")
-        match = _PLACEHOLDER.search(text)
+        match = _PLACEHOLDER.search(text) if name in _ORIGINALS else None
         if match:
             raise PlanError(f"{where}: {name} is {text!r}: {match.group()} stands for something of yours, write that instead")
         result[name] = text

@@ -14,11 +14,18 @@ from .._apply.ready import condition, pod_trouble
 
 LAST_LINES = 12  # of a log in an error message: mpirun has six of its own below what the program said
 #: What waiting does not cure. An image that cannot be pulled may be a registry that is starting, unless the registry says no.
+#: A name that is not found may be DNS that is starting.
 _HOPELESS = re.compile(
     r"InvalidImageName|ErrImageNeverPull|CreateContainerConfigError|CreateContainerError|RunContainerError|StartError"
 )
-_NO_IMAGE = re.compile(r"not found|manifest unknown|denied|unauthorized|does not exist|no such host", re.IGNORECASE)
+_NO_IMAGE = re.compile(r"not found|manifest unknown|denied|unauthorized|does not exist", re.IGNORECASE)
 _NO_MOUNT = re.compile(r"hostPath type check failed|not found|access denied|No such file|Permission denied", re.IGNORECASE)
+#: What sounds hopeless and passes: a driver that registers late, what a kubelet has not read yet, a busy runtime.
+_PASSES = re.compile(
+    r"not found in the list of registered CSI drivers|failed to sync (configmap|secret) cache|kube-root-ca\.crt"
+    r"|context deadline exceeded|failed to reserve (container|sandbox) name",
+    re.IGNORECASE,
+)
 
 
 def phase(job: Object | None, pods: t.Sequence[Object] = ()) -> str:
@@ -72,7 +79,7 @@ def hopeless(pods: t.Sequence[Object], events: t.Sequence[Object]) -> str | None
     """Why the pods will not start, however long one waits."""
     for pod in pods:
         trouble = pod_trouble(pod) if (pod.get("status") or {}).get("phase") == "Pending" else None
-        if not trouble:
+        if not trouble or _PASSES.search(trouble):
             continue
         name = pod["metadata"]["name"]
         heard = [e for e in events if (e.get("involvedObject") or {}).get("uid") == pod["metadata"]["uid"]]
@@ -82,8 +89,9 @@ def hopeless(pods: t.Sequence[Object], events: t.Sequence[Object]) -> str | None
         if re.search(r"ErrImagePull|ImagePullBackOff", trouble) and _NO_IMAGE.search(f"{trouble} {words}"):
             return f"pod {name} cannot start: {trouble}{f' ({words})' if words and 'ErrImagePull' not in trouble else ''}"
         for event in heard:
-            if event.get("reason") == "FailedMount" and _NO_MOUNT.search(str(event.get("message"))):
-                return f"pod {name} on node {pod['spec'].get('nodeName')} cannot start: {event['message']}"
+            said = str(event.get("message"))
+            if event.get("reason") == "FailedMount" and _NO_MOUNT.search(said) and not _PASSES.search(said):
+                return f"pod {name} on node {pod['spec'].get('nodeName')} cannot start: {said}"
     return None
 
 
@@ -168,11 +176,13 @@ def waiting_since(job: Object, pods: t.Sequence[Object], patient: bool) -> float
     and a pod has no node yet, which an autoscaler or a queue will give it.
 
     The job controller and the MPI operator set status.startTime anew each time they resume a job, and a job that is created
-    suspended has none (updateMPIJobStatus of mpi-operator 0.8, syncJob of Kubernetes).
+    suspended has none (updateMPIJobStatus of mpi-operator 0.8, syncJob of Kubernetes). A retry leaves it as it is, so the newest
+    pod counts as well.
     """
     if _policy(job).get("suspend"):
         return None
     since = [_time((job.get("status") or {}).get("startTime") or job["metadata"]["creationTimestamp"])]
+    since += [_time(pod["metadata"]["creationTimestamp"]) for pod in pods]
     if patient:
         if not all(pod["spec"].get("nodeName") for pod in pods):
             return None
@@ -203,7 +213,7 @@ def values(log: str, patterns: t.Mapping[str, str]) -> dict[str, list[float]]:
         for match in re.finditer(pattern, log):
             try:
                 found[name].append(float(match.group(1)))
-            except ValueError:
+            except (TypeError, ValueError):  # None where the group took no part in the match
                 continue
     return found
 

@@ -138,6 +138,7 @@ def test_the_registry(image: str, registry: str | None, result: str) -> None:
         ({"patterns": {"loss": "loss .*"}}, "patterns.loss: 'loss .*' has no group"),
         ({"environment_file": "export A=1"}, "environment_file: 'export A' is no name"),
         ({"environment_file": "MODEL_DIR=ROOT/<package dir>"}, "ROOT stands for something of yours"),
+        ({"environment": {"OUTPUT_DIR": "<package dir>/output"}}, "environment: OUTPUT_DIR is '<package dir>/output'"),
         ({"environment_file": "STEPS 5"}, "environment_file line 1: 'STEPS 5' is not NAME=value"),
         ({"environment_file": "A=1\n\nA=2"}, "environment_file line 3: A is there a second time"),
     ],
@@ -146,6 +147,11 @@ def test_refuses(given: dict[str, t.Any], says: str) -> None:
     with pytest.raises(PlanError) as error:
         wish(**given)
     assert says in error.value.message
+
+
+def test_what_looks_like_a_placeholder_may_be_meant() -> None:
+    given = {"PAD": "<pad>", "LEVEL": "ROOT"}
+    assert wish(environment=given)["environment"] == wish(environment_file="PAD=<pad>\nLEVEL=ROOT")["environment"] == given
 
 
 def test_the_originals_file() -> None:
@@ -187,11 +193,14 @@ def test_the_digest_is_of_everything() -> None:
     assert digest(allow_pending=True, wait=5, on_failure="keep") == digest()  # nothing of the job
 
 
-def test_a_kustomization_is_the_same_job() -> None:
-    asked = wish(environment={"STEPS": "5", "NOTE": "a=b c"})
+@pytest.mark.parametrize("mode", ["multi_node", "single_node"])
+def test_a_kustomization_is_the_same_job(mode: str) -> None:
+    asked = wish(environment={"STEPS": "5", "NOTE": "a=b c"}, mode=mode)
     objects = render.objects(asked)
     files = render.kustomization(asked, objects)
     assert list(yaml.safe_load_all(files["job.yaml"])) == objects[1:]
     assert environment.parse(files["mlops.env"]) == objects[0]["data"]
     generator = yaml.safe_load(files["kustomization.yaml"])["configMapGenerator"][0]
     assert (generator["name"], generator["options"]["disableNameSuffixHash"]) == ("train-env", True)
+    assert generator["options"]["labels"] == objects[0]["metadata"]["labels"]  # by which it is known as ours
+    assert objects[-1]["kind"] == {"multi_node": "MPIJob", "single_node": "Job"}[mode]

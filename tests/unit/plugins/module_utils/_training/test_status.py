@@ -78,6 +78,14 @@ def test_a_job_of_one_pod_runs_as_its_pod_does(its: str, phase: str) -> None:
         ([waiting("ErrImagePull", "i: not found")], [], "ErrImagePull: i: not found"),
         ([waiting("ImagePullBackOff", "Back-off")], [event("Failed", "i: not found")], "(i: not found)"),
         ([waiting("ImagePullBackOff", "Back-off")], [event("Failed", "connection refused")], None),
+        ([waiting("ErrImagePull", "lookup registry.example: no such host")], [], None),
+        ([waiting("CreateContainerConfigError", "failed to sync configmap cache: timed out")], [], None),
+        ([waiting("CreateContainerConfigError", 'secret "x" not found')], [], 'CreateContainerConfigError: secret "x" not found'),
+        (
+            [waiting("ContainerCreating")],
+            [event("FailedMount", "driver name efs.csi.aws.com not found in the list of registered CSI drivers")],
+            None,
+        ),
         ([waiting("ContainerCreating")], [], None),
         (
             [waiting("ContainerCreating")],
@@ -178,6 +186,7 @@ UNPLACED = {**pod("t-worker-1", "Pending"), "spec": {}}
         (job(), [pod("t-worker-0", "Pending", **PLACED), UNPLACED], True, None),
         (job(), [pod("t-worker-0", "Pending", **PLACED), pod("t-worker-1", "Pending")], True, START + 90),
         (job(), [], True, START),
+        (job("Job"), [pod("t-abcde", "Pending", LATE)], False, START + 90),  # begun again, its startTime is the old one
     ],
 )
 def test_since_when_it_could_have_started(
@@ -194,4 +203,5 @@ def test_times_and_values() -> None:
         "loss": [2.5, 0.001],
         "speed": [10, 12.5],
     }
+    assert status.values("acc\nacc 0.5\n", {"acc": r"acc( [0-9.]+)?"}) == {"acc": [0.5]}
     assert status.last_lines("a\n\nb\nc\n", 2) == ["b", "c"]
