@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Would the pods of a job find nodes, all at once? And if not, why? Pure: no I/O.
 
-The rules are the scheduler's filters for what a job here can ask: node readiness and cordon, taints, node selector, the
-requests of the pods that are there, and one worker a node. Preemption and the cluster autoscaler are not foreseen.
+The rules are the scheduler's filters for what a job here can ask: node readiness and cordon, taints, node selector, required node
+affinity, the requests of the pods that are there, and one worker a node; and the namespace's quotas, which a dry run of one pod
+does not add up. Preemption and the cluster autoscaler are not foreseen.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .._plan import PlanError
 Object = t.Mapping[str, t.Any]
 Amounts = t.Mapping[str, Fraction]
 ONE = Fraction(1)
+_PLAIN = ("cpu", "memory", "ephemeral-storage")  # what quotas count without `requests.` too
 NAMED = 6  # nodes that are named one by one in a message
 
 
@@ -34,6 +36,8 @@ class Want:
     selector: t.Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Object, ...] = ()
     apart: bool = False
+    limits: Amounts = field(default_factory=dict)
+    terms: tuple[Object, ...] | None = None  # nodeSelectorTerms of a required node affinity, one of which must hold
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,19 @@ class Node:
         for key, value in want.selector.items():
             if self.labels.get(key) != value:
                 return f"has not the label {key}={value}"
+        if want.terms is not None and not any(self._meets(term) for term in want.terms):
+            return f"meets no term of the required nodeAffinity ({' or '.join(map(_term, want.terms)) or 'there is none'})"
         for taint in self.taints:
             if taint["effect"] != "PreferNoSchedule" and not any(tolerates(x, taint) for x in want.tolerations):
                 return f"has the taint {describe(taint)}, which is not tolerated"
         return None
+
+    def _meets(self, term: Object) -> bool:
+        """All that a nodeSelectorTerm says; an empty one holds for no node."""
+        labels, fields = term.get("matchExpressions") or (), term.get("matchFields") or ()
+        named = {"metadata.name": self.name}
+        holds = all(_holds(each, self.labels) for each in labels) and all(_holds(each, named) for each in fields)
+        return bool(labels or fields) and holds
 
     def room(self, want: Want, there: Amounts) -> tuple[int, str]:
         """How many of these pods fit into `there`, and what they lack when it is none."""
@@ -75,6 +88,29 @@ class Node:
                     )
                 count = min(count, fits)
         return (min(count, 1) if want.apart else count), " and ".join(lacks)
+
+
+def _holds(expression: Object, labels: t.Mapping[str, str]) -> bool:
+    """A NodeSelectorRequirement, as apimachinery's labels.Requirement.Matches."""
+    operator, values = expression["operator"], list(expression.get("values") or ())
+    found = labels.get(expression["key"])
+    if operator in ("NotIn", "DoesNotExist"):
+        return found is None or (operator == "NotIn" and found not in values)
+    if found is None:
+        return False
+    if operator in ("Gt", "Lt"):
+        try:
+            have, bound = int(found), int(values[0])
+        except (IndexError, ValueError):
+            return False
+        return have > bound if operator == "Gt" else have < bound
+    return operator == "Exists" or found in values
+
+
+def _term(term: Object) -> str:
+    """For people: `gpu In a100,h100 and zone Exists`."""
+    listed = [*(term.get("matchExpressions") or ()), *(term.get("matchFields") or ())]
+    return " and ".join(f"{e['key']} {e['operator']} {','.join(e.get('values') or ())}".strip() for e in listed) or "an empty one"
 
 
 def node(obj: Object, pods: t.Iterable[Object]) -> Node:
@@ -112,11 +148,18 @@ def requests(pod_spec: Object) -> dict[str, Fraction]:
 
     Raises ValueError for a quantity that is none.
     """
+    return _amounts(pod_spec, ("limits", "requests"))
 
+
+def limits(pod_spec: Object) -> dict[str, Fraction]:
+    """The same of what a pod may use at most. Raises ValueError."""
+    return _amounts(pod_spec, ("limits",))
+
+
+def _amounts(pod_spec: Object, kinds: t.Sequence[str]) -> dict[str, Fraction]:
     def of(container: Object) -> dict[str, Fraction]:
         resources = container.get("resources") or {}
-        asked = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-        return {name: quantity(str(value)) for name, value in asked.items()}
+        return {name: quantity(str(value)) for kind in kinds for name, value in (resources.get(kind) or {}).items()}
 
     total: dict[str, Fraction] = {}
     sidecars: dict[str, Fraction] = {}
@@ -169,6 +212,48 @@ def _spread(rooms: t.Mapping[str, int], count: int) -> dict[str, int]:
                 placed[name] += 1
                 count -= 1
     return dict(placed)
+
+
+def over_quota(wants: t.Iterable[Want], quotas: t.Iterable[Object], leaving: t.Iterable[Object] = ()) -> str | None:
+    """What a ResourceQuota has not left for all these pods. `leaving`: pods that are removed before.
+
+    Quotas with scopes are left out: they are for some pods only.
+    """
+    total = _charged((want.count, want.requests, want.limits) for want in wants)
+    back = _charged(
+        (1, requests(pod["spec"]), limits(pod["spec"]))
+        for pod in leaving
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+    )
+    for quota in quotas:
+        spec, status = quota.get("spec") or {}, quota.get("status") or {}
+        if spec.get("scopes") or spec.get("scopeSelector"):
+            continue
+        for name, value in (status.get("hard") or spec.get("hard") or {}).items():
+            hard, asked = quantity(str(value)), total.get(name, Fraction(0))
+            left = hard - quantity(str((status.get("used") or {}).get(name, "0"))) + back.get(name, Fraction(0))
+            if asked > max(left, Fraction(0)):
+                what = name.partition(".")[2] if name.startswith(("requests.", "limits.")) else name
+                free, whole, all_ = (written(what, max(amount, Fraction(0))) for amount in (left, hard, asked))
+                ever = "for ever" if asked > hard else "until other pods end"
+                return (
+                    f"the ResourceQuota {quota['metadata']['name']} of the namespace leaves {name} {free} of {whole}, and the "
+                    f"job's pods ask {all_} in all; the job would stay Pending {ever}"
+                )
+    return None
+
+
+def _charged(pods: t.Iterable[tuple[int, Amounts, Amounts]]) -> dict[str, Fraction]:
+    """What quotas count, under each name that they have for it."""
+    total: dict[str, Fraction] = {}
+    for count, asked, most in pods:
+        names = [("pods", ONE), ("count/pods", ONE)]
+        names += [(f"requests.{name}", amount) for name, amount in asked.items() if name != "pods"]
+        names += [(name, amount) for name, amount in asked.items() if name in _PLAIN or name.startswith("hugepages-")]
+        names += [(f"limits.{name}", amount) for name, amount in most.items()]
+        for name, amount in names:
+            total[name] = total.get(name, Fraction(0)) + count * amount
+    return total
 
 
 def _without(free: Amounts, taken: Amounts) -> dict[str, Fraction]:

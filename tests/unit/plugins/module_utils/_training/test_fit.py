@@ -44,6 +44,12 @@ def want(count: int, apart: bool = False, **requests: str) -> fit.Want:
     return fit.Want("worker" if count == 1 else "workers", count, amounts, apart=apart)
 
 
+def affine(*terms: list[dict[str, t.Any]], fields: list[dict[str, t.Any]] | None = None) -> fit.Want:
+    listed = [{"matchExpressions": term, **({"matchFields": fields} if fields else {})} for term in terms]
+    return fit.Want("worker", 1, {}, terms=tuple(listed))
+
+
+GPU = [{"key": "gpu", "operator": "In", "values": ["a100", "h100"]}]
 LAUNCHER = fit.Want("launcher", 1, {"cpu": Fraction(1, 10)})
 HEAD = node("head", taints=[{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}])
 
@@ -65,6 +71,8 @@ def test_places_workers_apart_and_beside_what_runs() -> None:
         (want(1, cpu="1"), [node("a", unschedulable=True)], "a: is cordoned"),
         (want(1, cpu="1"), [node("a", ready="Unknown")], "a: is not ready"),
         (fit.Want("worker", 1, {}, {"gpu": "a100"}), [node("a")], "a: has not the label gpu=a100"),
+        (affine(GPU, [{"key": "zone", "operator": "Exists"}]), [node("a")], "(gpu In a100,h100 or zone Exists)"),
+        (affine(), [node("a")], "a: meets no term of the required nodeAffinity (there is none)"),
         (want(1), [], "There are no nodes"),
         (want(99, apart=True), [node(f"n{i}") for i in range(9)], "9 nodes: has room for 1 (one worker a node)"),
     ],
@@ -88,6 +96,71 @@ def test_tolerated_taints_do_not_count() -> None:
     gpu = node("a", taints=[{"key": "gpu", "effect": "NoSchedule"}, {"key": "old", "effect": "PreferNoSchedule"}])
     workers = fit.Want("workers", 1, {}, tolerations=({"key": "gpu", "operator": "Exists"},))
     assert fit.place(workers, None, fit.nodes([gpu])) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("key", "operator", "values", "meets"),
+    [
+        ("gpu", "In", ["a100", "h100"], True),
+        ("gpu", "In", ["h100"], False),
+        ("gpu", "NotIn", ["h100"], True),
+        ("gpu", "NotIn", ["a100"], False),
+        ("zone", "NotIn", ["x"], True),  # a node without the label is not in it
+        ("zone", "In", ["x"], False),
+        ("gpu", "Exists", None, True),
+        ("zone", "Exists", None, False),
+        ("zone", "DoesNotExist", None, True),
+        ("gpu", "DoesNotExist", None, False),
+        ("count", "Gt", ["7"], True),
+        ("count", "Gt", ["8"], False),
+        ("count", "Lt", ["9"], True),
+        ("gpu", "Lt", ["9"], False),  # no number
+        ("zone", "Gt", ["0"], False),
+    ],
+)
+def test_a_required_node_affinity(key: str, operator: str, values: list[str] | None, meets: bool) -> None:
+    (there,) = fit.nodes([node("a", labels={"gpu": "a100", "count": "8"})])
+    expression = {"key": key, "operator": operator, **({"values": values} if values else {})}
+    assert (there.refusal(affine([expression])) is None) is meets
+    assert (there.refusal(affine([expression, *GPU])) is None) is meets  # all of a term
+    assert there.refusal(affine([expression], GPU)) is None  # one of the terms
+
+
+def test_a_node_affinity_by_name() -> None:
+    def named(name: str) -> list[dict[str, t.Any]]:
+        return [{"key": "metadata.name", "operator": "In", "values": [name]}]
+
+    (there,) = fit.nodes([node("a")])
+    assert there.refusal(affine([], fields=named("a"))) is None
+    assert "metadata.name In b" in str(there.refusal(affine([], fields=named("b"))))
+    assert "an empty one" in str(there.refusal(affine([])))  # holds for no node
+
+
+@pytest.mark.parametrize(
+    ("hard", "used", "says"),
+    [
+        ({"requests.cpu": "4", "pods": "3", "limits.memory": "2Gi", "services": "0"}, {}, None),
+        ({"requests.cpu": "4"}, {"requests.cpu": "1500m"}, "leaves requests.cpu 2500m of 4, and the job's pods ask 3 in all"),
+        ({"cpu": "4"}, {"cpu": "1500m"}, "leaves cpu 2500m of 4"),
+        ({"cpu": "2"}, {"cpu": "3"}, "leaves cpu 0 of 2, and the job's pods ask 3 in all; the job would stay Pending for ever"),
+        ({"pods": "3"}, {"pods": "1"}, "leaves pods 2 of 3, and the job's pods ask 3 in all; the job would stay Pending until"),
+        ({"limits.memory": "1Gi"}, {}, "leaves limits.memory 1024Mi of 1024Mi, and the job's pods ask 2048Mi"),
+        ({"requests.nvidia.com/gpu": "8"}, {}, "leaves requests.nvidia.com/gpu 8 of 8, and the job's pods ask 16"),
+    ],
+)
+def test_quotas_count_all_pods(hard: dict[str, str], used: dict[str, str], says: str | None) -> None:
+    asked = {"cpu": Fraction(1), "nvidia.com/gpu": Fraction(8)}
+    wants = [fit.Want("workers", 2, asked, limits={"memory": Fraction(1 << 30)}), fit.Want("launcher", 1, {"cpu": fit.ONE})]
+    quota = {"metadata": {"name": "team"}, "spec": {"hard": hard}, "status": {"hard": hard, "used": used}}
+    found = fit.over_quota(wants, [quota])
+    assert (found is None) if says is None else (found is not None and says in found), found
+    assert fit.over_quota(wants, [{**quota, "spec": {"hard": hard, "scopes": ["BestEffort"]}}]) is None
+
+
+def test_pods_that_go_give_back_what_they_took() -> None:
+    quota = {"metadata": {"name": "team"}, "spec": {}, "status": {"hard": {"cpu": "2"}, "used": {"cpu": "2"}}}
+    assert fit.over_quota([want(1, cpu="2")], [quota], [pod("a", "2")]) is None
+    assert fit.over_quota([want(1, cpu="2")], [quota], [pod("a", "2", "Succeeded")])
 
 
 @pytest.mark.parametrize(
