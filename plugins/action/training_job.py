@@ -20,6 +20,7 @@ from ansible.utils.display import Display
 display = Display()
 
 SLICE_S = 10  # of a module run, after which what is seen is shown
+PAUSE_S = 2  # after a look that failed in a way that passes
 MODULE = "gpufleet.k8s.training_job"
 
 
@@ -43,15 +44,20 @@ class ActionModule(ActionBase):
             arguments["wait"] = max(0, min(SLICE_S, int(left)))
             result = self._execute_module(module_name=MODULE, module_args=arguments, task_vars=task_vars)
             arguments.update(rerun=False, create=False)  # what was made is looked at from here on
-            first = first or {key: result[key] for key in ("changed", "actions", "diff") if key in result}
+            arguments.pop("kustomize_dir", None)
+            first = first or {key: result[key] for key in ("changed", "actions", "diff") if key in result and "actions" in result}
             result.update(first)
             if folder:
                 files |= _keep(Path(folder), result.pop("logs", None) or {})
                 result["log_files"] = sorted(files)
-            now = _progress(result)
+            again = bool(result.pop("passing", False) and first and left > 0)
+            now = f"{result['msg']}; looking again" if again else _progress(result)
             if now != shown:
                 display.display(f"[{time.monotonic() - begun:5.0f} s] {now}")
                 shown = now
+            if again:
+                time.sleep(PAUSE_S)
+                continue
             if result.get("failed") or self._task.check_mode or result.get("finished", True) or not limit:
                 return result
             if left <= 0:
@@ -90,7 +96,7 @@ def _keep(folder: Path, logs: t.Mapping[str, str]) -> set[str]:
     for name, text in logs.items():
         path = folder / f"{name}.log"
         temporary = path.with_suffix(".new")
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
         files.add(str(path))
     return files

@@ -19,6 +19,8 @@ description:
   - Runs as any user id in any image with C(mpirun) and C(sshd). The job brings C(/etc/passwd), C(/etc/group) and the
     configuration of ssh and sshd that this takes.
   - A training that fails is an error that says which pod, why, and its last lines.
+  - Objects of these names that are no training's (they lack the label C(gpufleet.k8s/training-job)) are refused, not overwritten
+    and not removed.
 extends_documentation_fragment:
   - gpufleet.k8s.attributes
   - gpufleet.k8s.attributes.node
@@ -104,6 +106,12 @@ options:
     default: 0
   logs_dir:
     description: Folder on the controller for the logs, one file for the launcher and one for all workers.
+    type: path
+  kustomize_dir:
+    description:
+      - Folder on the host that gets the same job as a kustomization, for C(kubectl apply -k), before the job begins.
+      - Files there that this module did not write are not overwritten. With O(state=absent), what it wrote is removed, and the
+        folder if nothing else is in it.
     type: path
   patterns:
     description: Regular expressions by name; the numbers that their first groups find in the log are returned.

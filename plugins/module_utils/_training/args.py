@@ -58,6 +58,7 @@ SPEC: dict[str, t.Any] = {
         "start_timeout": {"type": "int", "default": 300},
         "wait": {"type": "int", "default": 0},
         "logs_dir": {"type": "path"},
+        "kustomize_dir": {"type": "path"},
         "patterns": {
             "type": "dict",
             "default": {"loss": r"loss[ =:]+([0-9.eE+-]+)", "images_per_second": r"images/sec[ =:]+([0-9.eE+-]+)"},

@@ -9,17 +9,18 @@ import re
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .._apply.kubectl import Kubectl, KubectlError
 from .._apply.objects import Object, Ref, narrowed, ref_of, wished_part
-from .._plan import ApplyError, Difference, GpufleetError, Plan, PlanError, Resource, Step, run
-from . import fit, render, status
+from .._plan import ApplyError, Difference, GpufleetError, Plan, PlanError, Resource, Step, Undo, run
+from . import fit, folder, render, status
 
 PAUSE_S = 2.0  # between looks, each of which takes a kubectl's start from the training
 START_S = 3.0  # of a pod, before its events are asked for
 LINES_ON_THE_WAY = 1000  # of a log that still grows
 REMOVE_LIMIT_S = 120
+CLUSTER = "nodes,pods,persistentvolumeclaims,resourcequotas"  # what says whether a job would run
 KINDS = {render.MPI_API: "MPIJob", render.JOB_API: "Job"}
 
 
@@ -35,8 +36,9 @@ class Observed:
     others: tuple[Object, ...] = ()
     unknown: frozenset[tuple[str, str]] = frozenset()
     missing: str | None = None  # in check mode: no kubectl or kubeconfig yet
-    cluster: tuple[Object, ...] = field(default=(), repr=False)  # Nodes, Pods and claims, where a job is to start
+    cluster: tuple[Object, ...] = field(default=(), repr=False)  # of CLUSTER, where a job is to start
     refusal: str | None = None  # what the API server says to the objects
+    folder: folder.Folder | None = None  # of a kustomization, where one is asked for
 
 
 class Training(Resource[Observed]):
@@ -50,6 +52,11 @@ class Training(Resource[Observed]):
     # observe ---------------------------------------------------------------------------------------------------------
 
     def observe(self) -> Observed:
+        path = self.wish["kustomize_dir"]
+        seen = folder.look(path) if path else None
+        return replace(self._observe(), folder=seen)
+
+    def _observe(self) -> Observed:
         missing = self.kubectl.missing()
         if missing and self.check_mode:
             return Observed(missing=missing)
@@ -68,7 +75,7 @@ class Training(Resource[Observed]):
             if jobs and not self.wish["rerun"]:
                 return observed
             refusal = refusal or pool.submit(self._dry_run, replacing=bool(jobs))
-            cluster = tuple(self.kubectl.objects("get", "nodes,pods,persistentvolumeclaims", "--all-namespaces"))
+            cluster = tuple(self.kubectl.objects("get", CLUSTER, "--all-namespaces"))
             return Observed(jobs, others, frozenset(unknown), None, cluster, refusal.result())
 
     def _dry_run(self, replacing: bool) -> str | None:
@@ -83,12 +90,20 @@ class Training(Resource[Observed]):
     # plan ------------------------------------------------------------------------------------------------------------
 
     def plan(self, observed: Observed) -> Plan:
-        return plan_present(self.wish, self.objects, observed) if self.present else plan_absent(self.wish, observed)
+        """The kustomization comes before the job, so that it is there for one that fails."""
+        made = plan_present(self.wish, self.objects, observed) if self.present else plan_absent(self.wish, observed)
+        if not observed.folder or not self.wish["create"]:
+            return made
+        if self.present:
+            return _joined(folder.plan_present(observed.folder, made.facts["kustomization"]), made)
+        return _joined(made, folder.plan_absent(observed.folder, self.wish["name"]))
 
     # apply -----------------------------------------------------------------------------------------------------------
 
-    def apply(self, step: Step) -> None:
-        """Not undone: a job that was created is the next run's job as well."""
+    def apply(self, step: Step) -> Undo | None:
+        """A job is not undone: one that was created is the next run's job as well."""
+        if "folder" in step.args:
+            return folder.apply(step.args["folder"], step.args["files"])
         try:
             if step.action == "create":
                 self.kubectl.apply(self.objects, "gpufleet", force=True)
@@ -96,6 +111,7 @@ class Training(Resource[Observed]):
                 self.remove(step.args["refs"])
         except KubectlError as error:
             raise ApplyError(error.message) from None
+        return None
 
     def remove(self, refs: t.Sequence[Ref]) -> None:
         """With everything that the job made: foreground deletion ends when the pods are gone."""
@@ -111,23 +127,37 @@ class Training(Resource[Observed]):
     def follow(self, begun: bool = False) -> dict[str, t.Any]:
         """Looks at the job until it ends or `wait` seconds are over; a job that has just `begun` gets a moment first.
 
-        Raises TrainingFailed.
+        What passes by itself, such as an API server that restarts, is waited for as well. Raises TrainingFailed and KubectlError.
         """
         deadline = time.monotonic() + self.wish["wait"]
         if begun and self.wish["wait"] > PAUSE_S:
             time.sleep(PAUSE_S)
         while True:
-            job, pods = self._look()
-            phase = status.phase(job, pods)
-            if phase == "absent":
-                raise TrainingFailed(f"{self._what()} is gone: {self._why_gone()}", finished=True)
-            trouble = self._trouble(job, pods) if phase in ("pending", "running") else None
-            if trouble or phase == "failed":
-                self._fail(job, pods, trouble)
             over = time.monotonic() + PAUSE_S > deadline
-            if phase in ("succeeded", "suspended") or over:
-                return self._report(job, pods, phase)
+            try:
+                seen = self._seen(over)
+            except KubectlError as error:
+                if over or not error.passing:
+                    raise
+                seen = None
+            if seen:
+                return seen
             time.sleep(PAUSE_S)
+
+    def _seen(self, over: bool) -> dict[str, t.Any] | None:
+        """The report of a job that has ended, or of any when the time is over. Raises TrainingFailed."""
+        job, pods = self._look()
+        phase = status.phase(job, pods)
+        if phase == "absent":
+            raise TrainingFailed(f"{self._what()} is gone: {self._why_gone()}", finished=True)
+        trouble = self._trouble(job, pods) if phase in ("pending", "running") else None
+        if trouble or phase == "failed":
+            self._fail(job, pods, trouble)
+        return self._report(job, pods, phase) if over or self._ended(phase) else None
+
+    def _ended(self, phase: str) -> bool:
+        """A job that was suspended by somebody else, such as a queue, goes on when they say so."""
+        return phase in ("succeeded", "failed") or (phase == "suspended" and self.wish["suspend"])
 
     def _why_gone(self) -> str:
         ttl = self.wish["ttl_after_finished"]
@@ -197,7 +227,7 @@ class Training(Resource[Observed]):
         log = logs.get(told["metadata"]["name"], "") if told else ""
         return {
             "phase": phase,
-            "finished": phase in ("succeeded", "failed", "suspended"),
+            "finished": self._ended(phase),
             "succeeded": phase == "succeeded",
             "duration": status.seconds(job) if job else None,
             "pods": [status.told(pod) for pod in pods],
@@ -214,8 +244,11 @@ class Training(Resource[Observed]):
         lines = status.last_lines(log)
         left = "It was left as it is"
         if self.wish["on_failure"] == "remove":
-            self.remove([ref_of(obj) for obj in self.objects])
             left = "It was removed from the cluster"
+            try:
+                self.remove([ref_of(obj) for obj in self.objects])
+            except KubectlError as error:  # why the training failed is what counts
+                left = f"It could not be removed: {error.message}"
         raise TrainingFailed(
             f"{self._what()} failed: {reason}. {left}"
             + (f". Its last lines: {' | '.join(lines)}" if lines else "; there is no log"),
@@ -239,6 +272,7 @@ def plan_present(wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], obser
     if observed.missing:
         warning = f"{observed.missing}; taken as: an earlier task would make it, and the job would be created"
         return Plan(tuple(made), (create,), (warning,), facts)
+    _refuse_theirs(wish, observed)
     if not observed.jobs and not wish["create"]:
         return Plan(facts=facts)  # `follow` says that there is none
     if (job["apiVersion"], job["kind"]) in observed.unknown:
@@ -248,7 +282,7 @@ def plan_present(wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], obser
         )
     there = {obj["kind"]: obj for obj in observed.jobs}
     if there and not wish["rerun"]:
-        _same_input(wish, job, there)
+        _same_input(wish, objects, there, observed.others if wish["create"] else ())
         return Plan(facts=facts)
     if observed.refusal:
         raise PlanError(f"the API server refuses the job: {observed.refusal}. Nothing was changed")
@@ -260,13 +294,31 @@ def plan_present(wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], obser
     return Plan(tuple(made), steps, warnings, facts)
 
 
-def _same_input(wish: t.Mapping[str, t.Any], job: Object, there: t.Mapping[str, Object]) -> None:
+def _refuse_theirs(wish: t.Mapping[str, t.Any], observed: Observed) -> None:
+    """Objects of these names that are no training's: they are neither overwritten nor removed."""
+    for obj in (*observed.jobs, *observed.others):
+        if not _belongs(obj, wish):
+            raise PlanError(
+                f"{ref_of(obj)} is not of the training {wish['namespace']}/{wish['name']}: it lacks the label "
+                f"{render.LABEL}={wish['name']}. Use another name for the training. Nothing was changed"
+            )
+
+
+def _same_input(
+    wish: t.Mapping[str, t.Any], objects: t.Sequence[Object], there: t.Mapping[str, Object], others: t.Iterable[Object]
+) -> None:
+    """`others`: the ConfigMaps, which `kubectl apply -k` of an edited kustomization makes other than the job's digest says."""
+    job = objects[-1]
     found = there.get(job["kind"])
     digest = ((found or {}).get("metadata", {}).get("annotations") or {}).get(render.INPUT)
-    if found and digest == job["metadata"]["annotations"][render.INPUT]:
-        return
+    data = {obj["metadata"]["name"]: obj.get("data") or {} for obj in others}
+    edited = [str(ref_of(obj)) for obj in objects[:-1] if data.get(obj["metadata"]["name"], obj["data"]) != obj["data"]]
     differs = "it is a job of another kind"
-    if found:
+    if found and digest == job["metadata"]["annotations"][render.INPUT]:
+        if not edited:
+            return
+        differs = f"{' and '.join(edited)} was edited"
+    elif found:
         before, _after = narrowed(wished_part(found)["spec"], job["spec"])
         known = [key for key in before if key in job["spec"]]
         differs = f"it differs in {', '.join(known)}" if known else "its environment or user differs"
@@ -283,6 +335,12 @@ def _fits(wish: t.Mapping[str, t.Any], job: Object, observed: Observed) -> tuple
     try:
         workers, launcher = wants(wish, job)
         _claims(wish, workers.count if workers.apart else 1, cluster)
+        if wish["mode"] == "multi_node":
+            _slots(wish, workers, nodes)
+        leaving = [obj for obj in observed.cluster if obj["kind"] == "Pod" and _belongs(obj, wish)] if own else []
+        over = fit.over_quota([workers, *filter(None, [launcher])], _of(wish, cluster, "ResourceQuota"), leaving)
+        if over:
+            raise PlanError(over)
         fit.place(workers, launcher, nodes)
     except PlanError as error:
         if wish["allow_pending"] or wish["suspend"]:
@@ -291,13 +349,25 @@ def _fits(wish: t.Mapping[str, t.Any], job: Object, observed: Observed) -> tuple
     return ()
 
 
+def _of(wish: t.Mapping[str, t.Any], cluster: t.Iterable[Object], kind: str) -> list[Object]:
+    return [obj for obj in cluster if obj["kind"] == kind and obj["metadata"]["namespace"] == wish["namespace"]]
+
+
+def _slots(wish: t.Mapping[str, t.Any], workers: fit.Want, nodes: t.Sequence[fit.Node]) -> None:
+    """Raises PlanError for workers that ask for no CPUs and have more processes than any node has CPUs."""
+    cpus = {each.name: each.allocatable.get("cpu", fit.ONE) for each in nodes if not each.refusal(workers)}
+    largest = max(cpus, key=lambda name: cpus[name], default=None)
+    if largest and "cpu" not in workers.requests and wish["slots_per_worker"] > max(cpus[largest], fit.ONE):
+        raise PlanError(
+            f"slots_per_worker is {wish['slots_per_worker']}, but the largest node for workers, {largest}, has "
+            f"{fit.written('cpu', cpus[largest])} CPUs: each slot is a process that computes, so use fewer slots"
+        )
+
+
 def _claims(wish: t.Mapping[str, t.Any], nodes: int, cluster: t.Iterable[Object]) -> None:
     """Raises PlanError for a claim that is not there, or that fewer than so many nodes may have."""
-    there = {
-        obj["metadata"]["name"]: set(obj["spec"].get("accessModes") or ())
-        for obj in cluster
-        if obj["kind"] == "PersistentVolumeClaim" and obj["metadata"]["namespace"] == wish["namespace"]
-    }
+    claims = _of(wish, cluster, "PersistentVolumeClaim")
+    there = {obj["metadata"]["name"]: set(obj["spec"].get("accessModes") or ()) for obj in claims}
     for number, volume in enumerate(wish["volumes"]):
         name = (volume["source"].get("persistentVolumeClaim") or {}).get("claimName")
         where = f"volumes[{number}]: the PersistentVolumeClaim {wish['namespace']}/{name}"
@@ -318,7 +388,18 @@ def wants(wish: t.Mapping[str, t.Any], job: Object) -> tuple[fit.Want, fit.Want 
     def want(what: str, count: int, pod: Object, apart: bool = False) -> fit.Want:
         spec = pod["spec"]
         asked = {**fit.requests(spec), "pods": fit.ONE}
-        return fit.Want(what, count, asked, spec.get("nodeSelector") or {}, tuple(spec.get("tolerations") or ()), apart)
+        affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+        required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+        return fit.Want(
+            what,
+            count,
+            asked,
+            spec.get("nodeSelector") or {},
+            tuple(spec.get("tolerations") or ()),
+            apart,
+            fit.limits(spec),
+            tuple(required.get("nodeSelectorTerms") or ()) if required else None,
+        )
 
     if job["kind"] == "Job":
         return want("training pod", 1, job["spec"]["template"]), None
@@ -329,6 +410,7 @@ def wants(wish: t.Mapping[str, t.Any], job: Object) -> tuple[fit.Want, fit.Want 
 
 
 def plan_absent(wish: t.Mapping[str, t.Any], observed: Observed) -> Plan:
+    _refuse_theirs(wish, observed)
     found = [*observed.jobs, *observed.others]
     if not found:
         return Plan()
@@ -337,13 +419,26 @@ def plan_absent(wish: t.Mapping[str, t.Any], observed: Observed) -> Plan:
     return Plan(tuple(Difference(str(ref_of(obj)), wished_part(obj), None) for obj in found), (step,))
 
 
+def _joined(*plans: Plan) -> Plan:
+    """One after the other."""
+    return Plan(
+        tuple(each for plan in plans for each in plan.differences),
+        tuple(each for plan in plans for each in plan.steps),
+        tuple(each for plan in plans for each in plan.warnings),
+        {name: value for plan in plans for name, value in plan.facts.items()},
+    )
+
+
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """The module. Raises GpufleetError."""
+    """The module. Raises GpufleetError; its fact `passing` says whether a look may succeed a little later."""
     training = Training(params, check_mode)
-    result = run(training, check_mode)
-    if training.present and not check_mode:
-        try:
-            result.update(training.follow(begun=bool(result["changed"])))
-        except TrainingFailed as error:
-            raise TrainingFailed(error.message, **{**result, **error.facts}) from None
+    result: dict[str, t.Any] = {}
+    try:
+        result = run(training, check_mode)
+        if training.present and not check_mode:
+            result.update(training.follow(begun=any(action.startswith("create ") for action in result["actions"])))
+    except TrainingFailed as error:
+        raise TrainingFailed(error.message, **{**result, **error.facts}) from None
+    except KubectlError as error:
+        raise GpufleetError(error.message, **{**result, "passing": error.passing}) from None
     return result

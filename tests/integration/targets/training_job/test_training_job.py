@@ -22,6 +22,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._training.resource im
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kube_api import KubeApi, binary
 
+AFFINITY = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "In", "values": ["a100"]}]}]}
 Run = t.Callable[..., dict[str, t.Any]]
 
 
@@ -78,6 +79,39 @@ def test_the_ladder(api: KubeApi, run: Run) -> None:
     assert not run(name="ladder", state="absent")["changed"]
 
 
+def test_a_kustomization_is_ours_until_it_is_edited(api: KubeApi, run: Run, tmp_path: Path) -> None:
+    given: dict[str, t.Any] = {"name": "folder", "environment": {"STEPS": 5}, "kustomize_dir": str(tmp_path / "k")}
+    assert run(check=True, **given)["actions"] == [f"write kustomization {tmp_path}/k", "create Job default/folder"]
+    assert not (tmp_path / "k").exists()
+    with pytest.raises(PlanError, match="cpu 2 of 2 free, asked 3"):
+        run(**given, resources={"cpu": 3})
+    assert not (tmp_path / "k").exists()
+    assert run(**given)["changed"]
+    assert not run(**given)["changed"]
+    api.kubectl("delete", "--kustomize", str(tmp_path / "k"), "--cascade=foreground")
+    assert objects(api, "folder") == []
+    api.kubectl("apply", "--kustomize", str(tmp_path / "k"))
+    assert not run(**given)["changed"]  # the same labels, the same input
+    (tmp_path / "k" / "mlops.env").write_text("STEPS=6\n")
+    api.kubectl("apply", "--kustomize", str(tmp_path / "k"))
+    with pytest.raises(PlanError, match=r"with other input .ConfigMap folder-env was edited"):
+        run(**given)
+    run(name="folder", state="absent", kustomize_dir=str(tmp_path / "k"))
+    assert (objects(api, "folder"), (tmp_path / "k").exists()) == ([], False)
+
+
+def test_what_is_somebody_elses_stays(api: KubeApi, run: Run) -> None:
+    for kind, name in (("job", "web"), ("configmap", "site-env"), ("configmap", "page-user")):
+        api.kubectl("create", kind, name, *(["--image=registry.example/i:1"] if kind == "job" else ["--from-literal=a=b"]))
+        training = name.split("-")[0]
+        for options in ({"rerun": True}, {"state": "absent"}):
+            with pytest.raises(PlanError, match=rf"{name} is not of the training default/{training}: .*another name"):
+                run(name=training, **options)
+        api.kubectl("get", kind, name)
+        assert objects(api, training) == []
+        api.kubectl("delete", kind, name)
+
+
 def test_refused_before_anything_is_created(api: KubeApi, run: Run) -> None:
     for options, says in (
         ({"mode": "multi_node"}, "the cluster does not know MPIJob"),
@@ -85,6 +119,10 @@ def test_refused_before_anything_is_created(api: KubeApi, run: Run) -> None:
         ({"pod_spec": {"nonsense": 1}}, "the API server refuses the job"),
         ({"resources": {"cpu": 3}}, "a, b: cpu 2 of 2 free, asked 3"),
         ({"node_selector": {"gpu": "a100"}}, "has not the label gpu=a100"),
+        (
+            {"pod_spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": AFFINITY}}}},
+            "a, b: meets no term of the required nodeAffinity (gpu In a100)",
+        ),
         ({"resources": {"nvidia.com/mig-2g.20gb": 1}}, "a, b: nvidia.com/mig-2g.20gb 0 of 0 free, asked 1"),
         # what the API server only says to a pod
         ({"resources": {"hugepages-2Mi": "64Mi"}}, "HugePages require cpu or memory"),

@@ -71,6 +71,22 @@ def test_a_failure_ends_it(run: t.Any) -> None:
     assert (result["failed"], result["msg"], len(asked)) == (True, "no", 2)
 
 
+def test_a_look_that_fails_in_passing_does_not_end_it(run: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(action.time, "sleep", slept.append)
+    lost = {"failed": True, "msg": "the API server does not answer", "passing": True}
+    begun = {**lost, "changed": True, "actions": ["create MPIJob default/t"], "diff": []}
+    looks = [begun, look("running"), dict(lost), dict(lost), look("succeeded", finished=True)]
+    result, asked, shown = run(looks, name="t", wait=60, kustomize_dir="/srv/k")
+    assert (result["changed"], result["phase"], "failed" in result, "passing" in result) == (True, "succeeded", False, False)
+    assert [arguments.get("kustomize_dir") for arguments in asked] == ["/srv/k", None, None, None, None]  # written once
+    assert len(slept) == 3
+    assert [line.split("] ")[1] for line in shown].count("the API server does not answer; looking again") == 2
+    for first, wait in ((lost, 60), (begun, 0)):  # nothing was begun; nothing is waited for
+        result, asked, _shown = run([dict(first)], name="t", wait=wait)
+        assert (result["failed"], result.get("changed", False), len(asked)) == (True, wait == 0, 1)
+
+
 def test_without_wait_it_looks_once(run: t.Any) -> None:
     result, asked, _shown = run([look("pending")], name="t")
     assert (result["phase"], len(asked), "failed" in result) == ("pending", 1, False)

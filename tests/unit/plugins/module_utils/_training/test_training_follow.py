@@ -10,7 +10,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.kubectl import Kubectl
+from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.kubectl import Kubectl, KubectlError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._training import args, resource
 
 Object = dict[str, t.Any]
@@ -89,3 +90,81 @@ def test_one_module_run_looks_on_while_pods_come_and_go(monkeypatch: pytest.Monk
     monkeypatch.setattr(resource.time, "sleep", pause)
     assert followed.follow(begun=True)["phase"] == "succeeded"
     assert len(pauses) == 3
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What is slept, without sleeping."""
+    slept: list[float] = []
+    monkeypatch.setattr(resource.time, "sleep", slept.append)
+    return slept
+
+
+class Stumbling(Cluster):
+    """Its first looks fail in this way."""
+
+    def __init__(self, seen: tuple[Object, ...], raw: str, times: int) -> None:
+        super().__init__(seen)
+        self.raw, self.left = raw, times
+
+    def objects(self, *arguments: str, stdin: str = "", server: bool = True) -> list[Object]:
+        self.left -= 1
+        if self.left >= 0:
+            raise KubectlError(self.raw, self.raw)
+        return super().objects(*arguments)
+
+
+ENDED = job(ago(9), conditions=[{"type": "Succeeded", "status": "True"}])
+
+
+def test_a_look_that_fails_in_passing_is_repeated(pauses: list[float]) -> None:
+    followed = training(wait=9)
+    followed.kubectl = Stumbling((ENDED,), "dial tcp 10.0.0.1:6443: connect: connection refused", 2)
+    assert followed.follow()["phase"] == "succeeded"
+    assert len(pauses) == 2
+    for raw, wait in (("connection refused", 0), ("Forbidden", 9)):  # no time left; nothing that passes
+        followed = training(wait=wait)
+        followed.kubectl = Stumbling((ENDED,), raw, 1)
+        with pytest.raises(KubectlError, match=raw):
+            followed.follow()
+
+
+def test_what_was_created_is_told_when_the_look_after_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"changed": True, "actions": ["create MPIJob default/t"], "diff": []}
+    monkeypatch.setattr(resource, "run", lambda *_: dict(made))
+    for raw, passing in (("connection refused", True), ("Forbidden", False)):
+        monkeypatch.setattr(resource, "Kubectl", lambda *_, raw=raw: Stumbling((), raw, 1))
+        options = {"name": "t", "image": "i", "command": ["c"]}
+        params = ArgumentSpecValidator(args.SPEC["argument_spec"]).validate(options).validated_parameters
+        with pytest.raises(GpufleetError, match=raw) as error:
+            resource.entry(params, False)
+        assert error.value.facts == {**made, "passing": passing}
+
+
+def test_why_it_failed_is_told_although_it_cannot_be_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = job(ago(9), conditions=[{"type": "Failed", "status": "True", "reason": "Backoff", "message": "limit"}])
+    followed = training(failed)
+
+    def remove(_refs: t.Any) -> None:
+        raise KubectlError("timed out waiting for the condition", "")
+
+    monkeypatch.setattr(followed, "remove", remove)
+    with pytest.raises(resource.TrainingFailed, match=r"evicted or deleted.*could not be removed: timed out waiting") as error:
+        followed.follow()
+    assert error.value.facts["phase"] == "failed"
+
+
+def test_a_job_that_somebody_else_suspended_is_waited_for(pauses: list[float]) -> None:
+    suspended = job(ago(9), conditions=[{"type": "Suspended", "status": "True"}])
+    report = training(suspended).follow()
+    assert (report["phase"], report["finished"]) == ("suspended", False)
+    assert training(suspended, suspend=True).follow()["finished"]
+    followed = training(suspended, wait=9)
+    pauses.clear()
+
+    class Resumed(Cluster):
+        def objects(self, *arguments: str, stdin: str = "", server: bool = True) -> list[Object]:
+            return [ENDED] if len(pauses) > 1 else [suspended]
+
+    followed.kubectl = Resumed(())
+    assert followed.follow()["phase"] == "succeeded"

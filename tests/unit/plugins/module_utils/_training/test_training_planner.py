@@ -92,6 +92,57 @@ def test_refuses_what_cannot_work() -> None:
     assert plan_present(*asked(replicas=3, suspend=True), Observed(cluster=NODES)).changed
 
 
+def test_what_is_somebody_elses_is_neither_removed_nor_overwritten() -> None:
+    _wish, (env, user, job) = asked(mode="single_node")
+    bare = {key: value for key, value in job["metadata"].items() if key != "labels"}
+    other = {**job, "metadata": {**bare, "labels": {render.LABEL: "of-another"}}}
+    for theirs in (
+        Observed(({**job, "metadata": bare},)),
+        Observed((other,), (env,)),
+        Observed(others=({**env, "metadata": {**env["metadata"], "labels": {}}}, user)),
+    ):
+        name = str((*theirs.jobs, *theirs.others)[0]["kind"])
+        for rerun in (False, True):
+            with pytest.raises(PlanError, match=rf"{name} train.* is not of the training default/train: it lacks .*another name"):
+                plan_present(*asked(mode="single_node", rerun=rerun), theirs)
+        with pytest.raises(PlanError, match="Nothing was changed"):
+            plan_absent(_wish, theirs)
+
+
+def test_an_edited_kustomization_is_another_input() -> None:
+    wish, (env, user, job) = asked(environment={"STEPS": 5})
+    edited = {**env, "data": {"STEPS": "6"}}
+    assert not plan_present(wish, [env, user, job], Observed((job,), (env, user))).changed
+    with pytest.raises(PlanError, match=r"with other input \(ConfigMap train-env was edited\): .*another name, or set rerun"):
+        plan_present(wish, [env, user, job], Observed((job,), (edited, user)))
+    looks, objects = asked(environment={"STEPS": 5}, create=False)
+    assert not plan_present(looks, objects, Observed((job,), (edited, user))).changed  # a job that runs has what it began with
+    empty, (none, *more) = asked()
+    live = {key: value for key, value in none.items() if key != "data"}  # as the API server has it
+    assert not plan_present(empty, [none, *more], Observed((more[-1],), (live, user))).changed
+
+
+def test_slots_are_compared_with_nodes_where_no_cpus_are_asked_for() -> None:
+    with pytest.raises(PlanError, match="slots_per_worker is 3, but the largest node for workers, a, has 2 CPUs"):
+        plan_present(*asked(slots_per_worker=3), Observed(cluster=NODES))
+    assert plan_present(*asked(slots_per_worker=2), Observed(cluster=NODES)).changed
+    assert plan_present(*asked(slots_per_worker=3, allow_pending=True), Observed(cluster=NODES)).warnings
+    assert plan_present(*asked(slots_per_worker=3, mode="single_node"), Observed(cluster=NODES)).changed
+
+
+def test_quotas_and_affinity_are_looked_at() -> None:
+    hard = {"hard": {"requests.cpu": "1"}}
+    quota = {"kind": "ResourceQuota", "metadata": {"name": "team", "namespace": "default"}, "spec": hard, "status": hard}
+    with pytest.raises(PlanError, match=r"the ResourceQuota team .* leaves requests.cpu 1 of 1, .* ask 1100m .*allow_pending"):
+        plan_present(*asked(resources={"cpu": "500m"}), Observed(cluster=(*NODES, quota)))
+    elsewhere = {**quota, "metadata": {"name": "team", "namespace": "other"}}
+    assert plan_present(*asked(resources={"cpu": "500m"}), Observed(cluster=(*NODES, elsewhere))).changed
+    term = {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    with pytest.raises(PlanError, match=r"a, b: meets no term of the required nodeAffinity \(gpu Exists\)"):
+        plan_present(*asked(pod_spec={"affinity": {"nodeAffinity": required}}), Observed(cluster=NODES))
+
+
 def test_claims_are_there_and_for_all_nodes() -> None:
     def claim(mode: str, namespace: str = "default") -> dict[str, t.Any]:
         metadata = {"name": "work", "namespace": namespace}
