@@ -67,6 +67,20 @@ def same(what: str, found: object, wanted: object) -> None:
         sys.exit(f"{what}: {found}, and {wanted} was expected")
 
 
+def trained(output: str, site: Path) -> None:
+    """Refuses a training that did not tell loss and images/sec, or whose workers were not on two nodes."""
+    end = output.rsplit("Tell how it went", maxsplit=1)[-1]
+    found = {name: bool(re.search(rf'"{name}": \[\s*\d', end)) for name in ("loss", "images_per_second")}
+    same("which numbers `make demo-train` told at its end", found, {"loss": True, "images_per_second": True})
+    same("whether it told where the launcher's log is", "resnet50-launcher" in end, True)
+    kubectl = "/usr/local/bin/kubectl --kubeconfig=/etc/kubernetes/admin.conf get events --field-selector=reason=Scheduled"
+    asked = f"{kubectl} --sort-by=.metadata.creationTimestamp --output=custom-columns=M:.message"
+    inventory = ["--inventory", str(site / "inventory")]
+    said = run("ansible", "kube_control_plane[0]", *inventory, "--module-name=ansible.builtin.command", "--args", asked)
+    last = re.findall(r"/(resnet50-worker-\d+) to (\S+)", said)[-2:]
+    same("how many workers the last training had, and on how many nodes", [len(set(part)) for part in zip(*last)], [2, 2])
+
+
 def main() -> None:
     make("demo-down")
     first = make("demo")
@@ -80,16 +94,12 @@ def main() -> None:
     same("whether the kubectl line at its end works", "kube-apiserver-ip-" in pods, True)
     same("what the playbooks of the second `make demo` changed", plays(make("demo")), [0, 0])
 
-    trained = make("demo-train")
-    told = {
-        word
-        for word in ("loss", "images_per_second", "resnet50-launcher")
-        if word in trained.rsplit("Tell how it went", maxsplit=1)[-1]
-    }
-    same("what `make demo-train` told at its end", told, {"loss", "images_per_second", "resnet50-launcher"})
     site = Path(os.environ["GPUFLEET_CACHE"]) / "sites" / SITE
+    trained(make("demo-train"), site)
     same("whether the launcher's log is kept", any((site / "logs").glob("resnet50-launcher-*.log")), True)
-    operators, training = plays(make("demo-train"))
+    second = make("demo-train")
+    trained(second, site)
+    operators, training = plays(second)
     same("what the second `make demo-train` changed of the operators", operators, 0)
     same("whether it trained anew", training > 0, True)
     wishes = ["--extra-vars", "@tests/testbed/training/demo.yml", "--extra-vars", "training_job_rerun=false"]
