@@ -96,8 +96,8 @@ options:
     default: remove
   start_timeout:
     description:
-      - Seconds after which a job that does not run yet has failed. They count from when it was created or last resumed, and with
-        O(allow_pending) from when all its pods have a node.
+      - Seconds after which a job that does not run yet has failed. They count from when it was created, last resumed or begun
+        again, and with O(allow_pending) from when all its pods have a node.
     type: int
     default: 300
   wait:
