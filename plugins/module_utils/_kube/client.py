@@ -168,7 +168,7 @@ class KubeClient:
             try:
                 status, headers, answer = self._send(method, target, data, content_type)
             except KubeError as error:
-                if method == "POST" or not _passing(error) or not self._pause(attempt, None):
+                if method == "POST" or not passing(error) or not self._pause(attempt, None):
                     raise
                 unsure = True
                 continue
@@ -453,7 +453,7 @@ class _Errors(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def _passing(error: KubeError) -> bool:
+def passing(error: KubeError) -> bool:
     """Whether the same call may succeed a moment later: wrong names and certificates do not heal."""
     cause = str(error.__cause__)
     return not ("certificate" in cause.lower() or "CERTIFICATE" in cause or "resolve" in cause)

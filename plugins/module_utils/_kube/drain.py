@@ -15,12 +15,13 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._plan import ApplyError, PlanError
-from .client import KubeClient, KubeError
+from .client import KubeClient, KubeError, passing
 
 MIRROR = "kubernetes.io/config.mirror"
 FIRST_PAUSE = 0.5  # seconds between attempts, doubled up to the longest
 LONGEST_PAUSE = 5.0
 NAMED = 10  # pods in an error message
+PASSING = (429, 500, 502, 503, 504, None)
 
 #: Suboptions that `drain` has in every module, for `Options.of`. Each documents them itself: fragments do not merge that deep.
 SPEC: dict[str, dict[str, t.Any]] = {
@@ -96,14 +97,27 @@ def candidates(pods: t.Iterable[Pod], options: Options) -> tuple[list[Pod], list
 def drain(client: KubeClient, node: str, options: Options, sleep: t.Callable[[float], None] = time.sleep) -> Outcome:
     """Evicts until nothing is left to evict. Raises ApplyError when that takes longer than the limit, naming who blocks it.
 
-    `client` should not retry by itself (429 is a budget's answer, and each pod has its own pause here).
+    `client` should not retry by itself (429 is a budget's answer, and each pod has its own pause here): what may pass is tried
+    again here. Raises KubeError for what does not pass.
     """
     deadline = time.monotonic() + options.timeout
     outcome = Outcome()
     asked: set[str] = set()
     pause = FIRST_PAUSE
     while True:
-        waiting, kept = candidates(pods_of(client, node), options)
+        try:
+            pods = pods_of(client, node)
+        except KubeError as error:
+            if error.status not in PASSING or not passing(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise ApplyError(
+                    f"node {node} could not be drained within {options.timeout} s: its pods cannot be listed: {error.message}"
+                ) from error
+            pause = min(pause * 2, LONGEST_PAUSE)
+            sleep(min(pause, max(0.05, deadline - time.monotonic())))
+            continue
+        waiting, kept = candidates(pods, options)
         outcome.kept = sorted(map(name, kept))
         if not waiting:
             return outcome
@@ -118,7 +132,8 @@ def drain(client: KubeClient, node: str, options: Options, sleep: t.Callable[[fl
             except KubeError as error:
                 if error.status == 404:
                     continue
-                if error.status not in (429, 500, 502, 503, 504, None):
+                # 409: another pod has that name by now; the next list has it.
+                if error.status not in (*PASSING, 409) and "NamespaceTerminating" not in _causes(error):
                     raise
                 refused[name(pod)] = _why(error)
                 continue
@@ -151,11 +166,15 @@ def _evict(client: KubeClient, pod: Pod, options: Options) -> None:
     )
 
 
+def _causes(error: KubeError) -> dict[str, str]:
+    """Message by reason. A namespace that terminates (403) takes no evictions, and deletes its pods soon by itself."""
+    causes = (error.body.get("details") or {}).get("causes") or ()
+    return {str(cause.get("reason")): str(cause.get("message") or "") for cause in causes}
+
+
 def _why(error: KubeError) -> str:
     """The budget that says no; the API server names it in the causes of its answer."""
-    causes = (error.body.get("details") or {}).get("causes") or ()
-    budget = next((cause.get("message", "") for cause in causes if cause.get("reason") == "DisruptionBudget"), "")
-    return budget or str(error.body.get("message") or error.message)
+    return _causes(error).get("DisruptionBudget") or str(error.body.get("message") or error.message)
 
 
 def _too_long(node: str, options: Options, waiting: t.Sequence[Pod], refused: t.Mapping[str, str]) -> str:
