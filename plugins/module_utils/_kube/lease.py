@@ -12,7 +12,7 @@ import threading
 import time
 import typing as t
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from .._plan import ApplyError
 from .client import KubeClient, KubeError
@@ -36,8 +36,8 @@ def held(
     """Runs the body while `holder` has the lock. Waits up to `timeout` seconds for another holder to finish or expire.
 
     The same holder gets it again at once: a run that was killed does not make its successor wait. The body gets a function
-    that raises ApplyError when the lock was lost: after a break of the connection that is longer than the lease, another run
-    may have it. Raises ApplyError, KubeError.
+    that raises ApplyError when the lock was lost, or may be: after a break of the connection that is longer than the lease,
+    another run may have it, so the function looks. Raises ApplyError, KubeError.
     """
     lock = _Lock(client, namespace, name, holder, duration)
     lock.acquire(time.monotonic() + timeout, timeout)
@@ -66,8 +66,17 @@ class _Lock:
         self.holder = holder
         self.duration = duration
         self.lost = threading.Event()
+        self.renewed = 0.0  # by time.monotonic(): before that write was sent
 
     def check(self) -> None:
+        while not self.lost.is_set() and time.monotonic() - self.renewed > self.duration:
+            try:
+                self._renew()
+            except KubeError as error:
+                raise ApplyError(
+                    f"{self.holder} cannot tell whether it still has the lock (Lease {self.namespace}/{self.name}), which it "
+                    f"could not renew for more than {self.duration} s: {error.message}"
+                ) from error
         if self.lost.is_set():
             raise ApplyError(
                 f"{self.holder} has lost the lock (Lease {self.namespace}/{self.name}) to another run, after the API server gave "
@@ -88,7 +97,7 @@ class _Lock:
             if version != seen[0]:
                 seen = (version, time.monotonic())
             other = spec.get("holderIdentity") or ""
-            expired = time.monotonic() - seen[1] > (spec.get("leaseDurationSeconds") or self.duration) or self._long_gone(spec)
+            expired = time.monotonic() - seen[1] > (spec.get("leaseDurationSeconds") or self.duration)
             if other in ("", self.holder) or expired:
                 if self._write("PUT", version):
                     return
@@ -103,13 +112,18 @@ class _Lock:
     def renew(self, stop: threading.Event) -> None:
         while not stop.wait(self.duration / 3):
             try:
-                lease = self._read()
-                if lease is None or lease["spec"].get("holderIdentity") != self.holder:
-                    self.lost.set()  # somebody took it after a long break; writing again would make two holders
-                    return
-                self._write("PUT", lease["metadata"]["resourceVersion"])
+                self._renew()
             except KubeError:
                 continue  # the API server may be restarting with this very kubelet
+            if self.lost.is_set():
+                return
+
+    def _renew(self) -> None:
+        lease = self._read()
+        if lease is None or lease["spec"].get("holderIdentity") != self.holder:
+            self.lost.set()  # somebody took it after a long break; writing again would make two holders
+        else:
+            self._write("PUT", lease["metadata"]["resourceVersion"])
 
     def release(self) -> None:
         """Deletes the Lease, if it is still this holder's."""
@@ -120,14 +134,6 @@ class _Lock:
                 self.client.request("DELETE", self.path, body={"preconditions": {"resourceVersion": version}})
         except KubeError:
             pass  # it expires by itself
-
-    def _long_gone(self, spec: t.Mapping[str, t.Any]) -> bool:
-        """Expired for so long that no difference of clocks explains it; spares a wait after a crash."""
-        try:
-            renewed = datetime.strptime(spec["renewTime"], FORMAT).replace(tzinfo=timezone.utc)
-        except (KeyError, TypeError, ValueError):
-            return False
-        return datetime.now(timezone.utc) - renewed > timedelta(seconds=4 * (spec.get("leaseDurationSeconds") or self.duration))
 
     def _read(self) -> dict[str, t.Any] | None:
         try:
@@ -140,7 +146,7 @@ class _Lock:
 
     def _write(self, method: str, version: str | None) -> bool:
         """False when somebody else was faster."""
-        now = datetime.now(timezone.utc).strftime(FORMAT)
+        begin, now = time.monotonic(), datetime.now(timezone.utc).strftime(FORMAT)
         metadata: dict[str, t.Any] = {"name": self.name, "namespace": self.namespace}
         if version:
             metadata["resourceVersion"] = version
@@ -152,4 +158,5 @@ class _Lock:
             if error.status == 409 or (error.status == 404 and method == "PUT"):
                 return False
             raise
+        self.renewed = begin
         return True
