@@ -11,7 +11,8 @@ short_description: Set and remove taints on many Kubernetes nodes at once
 version_added: 0.1.0
 author: The gpufleet.k8s authors (@gpufleet)
 description:
-  - One task serves a thousand nodes. They are listed once, and each node that differs gets one patch, many at a time.
+  - One task serves a thousand nodes. They are listed once, 500 at a time, and each node that differs gets one patch,
+    many at a time. Up to 10 O(nodes) are asked for one by one, which is cheaper in a large cluster.
   - A patch only applies while the node's taints are the ones it was made from. When something else writes them at the same
     time, the node is read and planned again, so nobody's update is lost.
   - Taints that the task does not name keep their order and all their fields, C(timeAdded) included.
@@ -84,7 +85,9 @@ options:
     type: bool
     default: false
   refuse_if_evicts:
-    description: Fail before any change, in check mode too, when a pod would be evicted, however long it tolerates the taint.
+    description:
+      - Fail before any change, in check mode too, when a pod would be evicted, however long it tolerates the taint.
+      - A node whose taints change meanwhile, so that setting them could now evict, fails and stays as it is.
     type: bool
     default: false
   parallel:

@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # BSD-2-Clause (see LICENSES/BSD-2-Clause.txt or https://opensource.org/license/bsd-2-clause)
 # SPDX-License-Identifier: BSD-2-Clause
-"""The module node_taint: many nodes, one LIST, one guarded PATCH for each node that differs.
+"""The module node_taint: many nodes, one LIST (few nodes by name: one small one each), one guarded PATCH for each that differs.
 
 PRIVATE: this module util is for this collection only and may change without notice.
 """
@@ -182,6 +182,7 @@ class NodeTaints(Resource[Observed]):
             return
         first, path = node.taints, f"{NODES}/{name}"
         unsure = False
+        asked = taints.exposes(first, self.wish.applied(first))  # of these the plan knows that they evict nobody
         try:
             for attempt in range(CONFLICTS):
                 after = self.wish.applied(node.taints)
@@ -197,7 +198,7 @@ class NodeTaints(Resource[Observed]):
                     if error.status != 409 and (error.status != 422 or error.body.get("details")):
                         raise
                     unsure = unsure or error.unsure
-                    node = _node(self.client.request("GET", path))
+                    node = self._read_again(name, asked)
                     continue
                 if self.wish.applied(stored) != stored:
                     self.outcome.failures[name] = (
@@ -222,6 +223,19 @@ class NodeTaints(Resource[Observed]):
             if error.status is None:
                 self._lost.set()
             self.outcome.failures[name] = error.message
+
+    def _read_again(self, name: str, asked: taints.Taints) -> Node:
+        """A node that somebody else has changed. Raises KubeError, also where refuse_if_evicts forbids to go on."""
+        node = _node(self.client.request("GET", f"{NODES}/{name}"))
+        new = taints.exposes(node.taints, self.wish.applied(node.taints))
+        if self.refuse and any(taint not in asked for taint in new):
+            raise KubeError(
+                f"refused because of refuse_if_evicts: the taints of node {name} changed meanwhile, to "
+                f"{[taints.describe(taint) for taint in node.taints]}, and setting them could now evict pods; run again",
+                status=409,
+                reason="Conflict",
+            )
+        return node
 
     def _each(self, work: t.Callable[[str], t.Any], names: t.Collection[str]) -> t.Iterable[t.Any]:
         if len(names) < 2:

@@ -138,9 +138,9 @@ def describe(taint: Taint) -> str:
     return taint["key"] + (f"={taint['value']}" if taint.get("value") else "") + f":{taint['effect']}"
 
 
-def exposes(before: Taints, after: Taints) -> bool:
-    """Whether a pod can be evicted that was not before: some NoExecute taint is new or has a new value."""
-    return any(taint not in before for taint in after if taint["effect"] == "NoExecute")
+def exposes(before: Taints, after: Taints) -> Taints:
+    """The NoExecute taints that are new or have a new value: without one, no pod can be evicted that was not before."""
+    return [taint for taint in after if taint["effect"] == "NoExecute" and taint not in before]
 
 
 def eviction(pod: t.Mapping[str, t.Any], before: Taints, after: Taints) -> int | None:
