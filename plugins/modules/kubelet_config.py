@@ -204,7 +204,7 @@ kubelet_log:
   description: The kubelet's last log lines, errors first of all.
   type: list
   elements: str
-  returned: when the kubelet did not start
+  returned: when the kubelet did not start, or does not run as wished
 done:
   description: The steps that had been done.
   type: list

@@ -369,10 +369,14 @@ class Host:
     # Helpers.
 
     def _layout(self, provider: str) -> Layout:
-        if provider == "kubeadm" or (provider == "auto" and not Path("/etc/rancher/k3s").is_dir()):
+        def unit(name: str) -> bool:
+            return "LoadState=loaded" in self.command("systemctl", "show", name, "--property=LoadState")
+
+        # An agent that is configured by its unit alone has no such folder.
+        auto = provider == "auto" and not Path("/etc/rancher/k3s").is_dir()
+        if provider == "kubeadm" or (auto and (unit("kubelet") or not (unit("k3s") or unit("k3s-agent")))):
             return KUBEADM
-        agent = not self.command("systemctl", "show", "k3s", "--property=LoadState").strip().endswith("=loaded")
-        return Layout(**{**vars(K3S), "unit": "k3s-agent" if agent else "k3s"})
+        return Layout(**{**vars(K3S), "unit": "k3s" if unit("k3s") else "k3s-agent"})
 
     def _listens(self, observed: Kubelet) -> tuple[str, int]:
         effective = self._effective(observed)

@@ -119,16 +119,21 @@ def _is_struct(schema: Schema, key: str) -> bool:
 
 
 def parse_flags(flags: t.Sequence[str], switches: t.Container[str] = ()) -> list[tuple[str, str]]:
-    """(name, value) of each flag on a command line; `switches` are those that take no separate value (bool)."""
+    """(name, value) of each flag on a command line; `switches` are those that take no separate value (bool).
+
+    Not every switch is known here, and what begins with -- is the next flag: no flag of a kubelet has such a value.
+    """
     found = []
-    words = iter(flags)
-    for word in words:
-        if not word.startswith("-"):
+    taken = False
+    for word, following in zip(flags, [*flags[1:], "--"]):
+        if taken or not word.startswith("-"):
+            taken = False
             continue
         name, equals, value = word.lstrip("-").partition("=")
         name = name.replace("_", "-")
         if not equals:
-            value = "true" if name in switches else next(words, "")
+            taken = name not in switches and not following.startswith("--")
+            value = following if taken else "true" if name in switches else ""
         found.append((name, value))
     return found
 

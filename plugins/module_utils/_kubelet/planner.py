@@ -178,6 +178,9 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
         key for key in DRAINED_FOR if list(known.differences({key: case.config.get(key)}, {key: current.get(key)}, subset=False))
     )
     needs_drain = work.restart and (wish.drain == "always" or (wish.drain == "auto" and bool(touched or states)))
+    reasons = [f"{key} changes" for key in touched] + [f"{name} must go: {why}" for name, why in states.items()]
+    if wish.drain == "always":
+        reasons.append("drain.mode is always")
     # Somebody may have uncordoned a node that a killed run had drained; it has pods again.
     drained = kubelet.node.mark == "drained" and kubelet.node.unschedulable
     drain = needs_drain and kubelet.active and not drained
@@ -228,7 +231,7 @@ def _steps(kubelet: Kubelet, wish: Wish, case: rules.Case, before: t.Mapping[str
             "kubelet_version": kubelet.version,
             "restart": work.restart,
             "drain": drain,
-            "drain_reasons": [f"{key} changes" for key in touched] if drain else [],
+            "drain_reasons": reasons if drain else [],
             "state_files": states,
             "effective": work.expected,
         },

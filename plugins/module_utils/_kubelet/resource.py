@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class KubeletConfig(Resource[Kubelet]):
         try:
             undo = self._apply(step)
         except KubeError as error:
-            raise ApplyError(error.message) from error
+            raise ApplyError(error.message, **error.facts) from error
         finally:
             self.seconds[step.action] = round(time.monotonic() - begin, 2)
         return undo if self.params["rollback"] else None
@@ -147,6 +147,7 @@ class KubeletConfig(Resource[Kubelet]):
     def _start(self, step: Step) -> None:
         """Raises ApplyError, with the kubelet stopped again, unless it runs as wished."""
         deadline = time.monotonic() + self.limit
+        began = time.time()
         try:
             since = self.host.start(step.args["healthz"], deadline)
             self._wait_ready(since, deadline)
@@ -162,7 +163,10 @@ class KubeletConfig(Resource[Kubelet]):
                     raise ApplyError(f"{observed.root_dir}/cpu_manager_state names policy {policy}, not {step.args['policy']}")
                 time.sleep(0.1)
                 observed = self.host.observe()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, GpufleetError) and "kubelet_log" not in error.facts:
+                with suppress(GpufleetError):  # what failed first is the news
+                    error.facts["kubelet_log"] = self.host.log(began)
             self.host.stop()
             raise
 

@@ -10,7 +10,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import host
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import host, merge
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
 
 EXEC = (
@@ -108,6 +108,42 @@ def test_the_flags_that_k3s_gives_its_kubelet(
         (tmp_path / name).write_text(text)
     here, _told = machine({("systemctl", "show", "k3s"): "LoadState=loaded\n"}, monkeypatch, provider="k3s")
     assert here.flags(host.Unit("k3s", True, True, 1, ("k3s", *line.split()), {}, (), "")) == flags
+
+
+@pytest.mark.parametrize(
+    ("loaded", "unit"),
+    [
+        (["k3s"], "k3s"),
+        (["k3s-agent"], "k3s-agent"),
+        (["kubelet"], "kubelet"),
+        (["kubelet", "k3s"], "kubelet"),
+        ([], "kubelet"),
+    ],
+)
+def test_k3s_without_a_configuration_folder_is_found_by_its_unit(
+    monkeypatch: pytest.MonkeyPatch, loaded: list[str], unit: str
+) -> None:
+    answers = {
+        ("systemctl", "show", name, "--property=LoadState"): f"LoadState={'loaded' if name in loaded else 'not-found'}\n"
+        for name in ("kubelet", "k3s", "k3s-agent")
+    }
+    assert machine(answers, monkeypatch)[0].layout.unit == unit
+
+
+@pytest.mark.parametrize(
+    ("flags", "given"),
+    [
+        (("--rotate-certificates", "--config=/a.yaml"), {"config": "/a.yaml", "rotate-certificates": ""}),
+        (
+            ("--rotate-certificates", "--config", "/a.yaml", "--v", "2"),
+            {"config": "/a.yaml", "v": "2", "rotate-certificates": ""},
+        ),
+        (("--oom-score-adj", "-999", "--config=/a.yaml"), {"oom-score-adj": "-999", "config": "/a.yaml"}),
+        (("--config=/a.yaml", "--fail-swap-on"), {"config": "/a.yaml", "fail-swap-on": ""}),
+    ],
+)
+def test_a_switch_does_not_take_the_next_flag_for_its_value(flags: tuple[str, ...], given: dict[str, str]) -> None:
+    assert dict(merge.parse_flags(flags)) == given
 
 
 def test_k3s_can_be_named_and_kubeadm_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,10 +109,11 @@ class Computer:
             text = "E1128 no"
         return subprocess.CompletedProcess(argv, 0, text, "")
 
-    def attempt(self, wish: Wish, kill_before: int | None = None) -> None:
+    def attempt(self, wish: Wish, kill_before: int | None = None, rollback: bool = True) -> None:
         """One run of the module. Raises Killed, or what the module raises."""
         state = {"state": "absent"} if wish is None else {"settings": {"maxPods": wish}}
-        params = ArgumentSpecValidator(**SPEC).validate({**state, "provider": "kubeadm"}).validated_parameters
+        given = {**state, "provider": "kubeadm", "rollback": rollback}
+        params = ArgumentSpecValidator(**SPEC).validate(given).validated_parameters
         self.effects, self.kill_before, self.armed = [], kill_before, True
         try:
             run(Here(params, Node(params, self)), check_mode=False)
@@ -212,3 +213,18 @@ def test_the_next_run_ends_as_it_wishes(
             it.is_as(before if then == STOPS_THE_KUBELET else then)  # what does not work goes back to what the first run found
         except AssertionError as error:
             raise AssertionError(f"killed before {effect}, number {index} of {effects}") from error
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("then", [60, None])
+def test_without_a_roll_back_what_failed_stays_to_be_looked_at_until_the_next_run(
+    computer: t.Callable[[bool], Computer], native: bool, then: Wish
+) -> None:
+    it = computer(native)
+    with pytest.raises(ApplyError, match="no") as error:
+        it.attempt(STOPS_THE_KUBELET, rollback=False)
+    assert "rolled back" not in error.value.message and error.value.facts["undone"] == []
+    assert it.process is None and not it.died  # stopped, so that it does not crash for ever
+    assert str(STOPS_THE_KUBELET) in it.drop_in.read_text()
+    it.attempt(then)
+    it.is_as(then)

@@ -50,7 +50,10 @@ def test_static_policy_in_order() -> None:
     assert plan.facts["state_files"] == {
         "cpu_manager_state": "it was written by policy none, and the kubelet refuses it under static"
     }
-    assert plan.facts["drain_reasons"] == ["cpuManagerPolicy changes"]
+    assert plan.facts["drain_reasons"] == [
+        "cpuManagerPolicy changes",
+        "cpu_manager_state must go: it was written by policy none, and the kubelet refuses it under static",
+    ]
     assert plan.differences[-1].after == STATIC
 
 
@@ -183,6 +186,28 @@ def test_state_files_that_must_go(entries: dict[str, t.Any], default: str, chang
     found = kubelet({"50-gpufleet.conf": STATIC}, cpu_state=state)
     plan = planner.plan(found, planner.Wish({**STATIC, **change}))
     assert re.search(why, plan.facts["state_files"]["cpu_manager_state"])
+
+
+def test_why_a_node_is_drained() -> None:
+    """A state file alone is a reason, and so is the wish."""
+    state = {"policyName": "static", "defaultCpuSet": "0-7"}
+    found = kubelet({"50-gpufleet.conf": STATIC}, cpu_state=state)
+    plan = planner.plan(found, planner.Wish({"cpuManagerPolicy": "static", "kubeReserved": {"cpu": "2"}}))
+    assert plan.facts["drain"]
+    assert plan.facts["drain_reasons"] == ["cpu_manager_state must go: the CPUs reserved for the system change"]
+    always = planner.plan(kubelet(), planner.Wish({"maxPods": 200}, drain="always"))
+    assert always.facts["drain"] and always.facts["drain_reasons"] == ["drain.mode is always"]
+    assert planner.plan(kubelet(), planner.Wish({"maxPods": 200})).facts["drain_reasons"] == []
+
+
+def test_without_a_drain_it_is_said_what_running_pods_lose() -> None:
+    plan = planner.plan(kubelet(), planner.Wish(STATIC, drain="never"))
+    assert [action.partition(" ")[0] for action in actions(plan)] == ["stop", "write", "remove", "start"]
+    assert plan.warnings == (
+        "drain is never, but cpu_manager_state must go: running pods lose the CPUs or memory that they were given",
+    )
+    assert not plan.facts["drain"] and plan.facts["drain_reasons"] == []
+    assert planner.plan(kubelet(), planner.Wish({"maxPods": 200}, drain="never")).warnings == ()
 
 
 def test_state_files_that_may_stay() -> None:

@@ -12,10 +12,11 @@ import typing as t
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.client import KubeError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import resource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.args import SPEC
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.files import NoPyYAML
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, run
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, GpufleetError, PlanError, run
 from kubelet_cases import STATIC, kubelet
 
 
@@ -122,8 +123,8 @@ class OnRecorder(resource.KubeletConfig):
         self.host.told.append("ready")
 
 
-def wished(tmp_path: t.Any) -> OnRecorder:
-    given = {"settings": STATIC, "lock": {"enabled": False}}
+def wished(tmp_path: t.Any, **more: t.Any) -> OnRecorder:
+    given = {"settings": STATIC, "lock": {"enabled": False}, **more}
     params = ArgumentSpecValidator(**SPEC).validate(given).validated_parameters
     return OnRecorder(params, t.cast(t.Any, Recorder(tmp_path)))
 
@@ -163,3 +164,90 @@ def test_a_kubelet_starts_again_when_nothing_could_be_set_aside(tmp_path: t.Any)
     with pytest.raises(ApplyError, match="no space left"):
         run(it, check_mode=False)
     assert t.cast(t.Any, it.host).told == ["cordon", "drain", "stop", "start", "ready", "forget", "uncordon"]
+
+
+def test_without_a_roll_back_it_stays_as_it_failed(tmp_path: t.Any) -> None:
+    it = wished(tmp_path, rollback=False)
+    it.fails = "uncordon"
+    with pytest.raises(ApplyError, match=r"could not uncordon node: the API server is away$") as error:
+        run(it, check_mode=False)
+    assert t.cast(t.Any, it.host).told == [*GOING, "uncordon"] and error.value.facts["undone"] == []
+
+
+class Wrong(Recorder):
+    """A kubelet that starts, healthy, and is not as wished; `after` is how it is observed then."""
+
+    def __init__(self, tmp_path: t.Any, after: t.Any) -> None:
+        super().__init__(tmp_path)
+        self.after = after
+
+    def observe(self) -> t.Any:
+        if self.told.count("start") != 1:
+            return kubelet()
+        if isinstance(self.after, Exception):
+            raise self.after
+        return self.after
+
+    def log(self, _since: float) -> list[str]:
+        self.told.append("log")
+        return ["E1128 this is why"]
+
+    def alive(self, _since: float) -> None:
+        """It is."""
+
+    def node_name(self, _observed: t.Any) -> str:
+        return "n1"
+
+
+class Starts(OnRecorder):
+    """It really looks at the kubelet that it starts, and waits for its Node."""
+
+    _start = resource.KubeletConfig._start
+    _wait_ready = resource.KubeletConfig._wait_ready
+    ready = True
+
+    def client(self, token: bool = False, patient: bool = True) -> t.Any:
+        return self
+
+    def request(self, _method: str, _path: str) -> dict[str, t.Any]:
+        ready = self.ready or t.cast(t.Any, self.host).told.count("start") > 1  # the old kubelet is
+        return {"status": {"conditions": [{"type": "Ready", "status": str(ready), "message": "no network"}]}}
+
+
+WRITTEN = {"50-gpufleet.conf": STATIC}
+
+
+@pytest.mark.parametrize(
+    ("ready", "after", "says"),
+    [
+        (False, None, r"node n1 did not become Ready in time; seen last: Ready is False .no network."),
+        (True, kubelet(WRITTEN, configz=None, configz_error="no answer"), "effective configuration cannot be read: no answer"),
+        (True, kubelet(), "the kubelet runs, but cpuManagerPolicy, kubeReserved.cpu did not take effect"),
+        (True, kubelet(WRITTEN), "/var/lib/kubelet/cpu_manager_state names policy none, not static"),
+        (True, KubeError("the API server said 401", status=401), "the API server said 401"),
+    ],
+)
+def test_a_kubelet_that_is_not_as_wished_is_put_back_and_its_log_is_told(
+    tmp_path: t.Any, ready: bool, after: t.Any, says: str
+) -> None:
+    params = wished(tmp_path).params
+    it = Starts(params, t.cast(t.Any, Wrong(tmp_path, after)))
+    it.ready, it.limit = ready, 0
+    with pytest.raises(ApplyError, match=rf"could not start kubelet: .*{says}.* [(]rolled back: ") as error:
+        run(it, check_mode=False)
+    assert error.value.facts["kubelet_log"] == ["E1128 this is why"] and error.value.facts["undo_failed"] == []
+    going = GOING[: GOING.index("forget")]
+    back = ["remove cpu_manager_state", "remove 50-gpufleet.conf", "start", "forget", "uncordon"]
+    assert t.cast(t.Any, it.host).told == [*going, "log", "stop", *back]
+
+
+def test_a_log_that_cannot_be_read_hides_no_failure(tmp_path: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: t.Any, _since: float) -> None:
+        raise GpufleetError("journalctl ended with 1")
+
+    monkeypatch.setattr(Wrong, "log", broken)
+    it = Starts(wished(tmp_path).params, t.cast(t.Any, Wrong(tmp_path, kubelet())))
+    it.limit = 0
+    with pytest.raises(ApplyError, match="did not take effect") as error:
+        run(it, check_mode=False)
+    assert "kubelet_log" not in error.value.facts
