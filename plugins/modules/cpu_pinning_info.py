@@ -15,6 +15,8 @@ description:
     the processes of all containers may run.
   - Reports as problems two containers with the same CPU, a process that may leave its container's CPUs, a process of the shared
     pool that may run on somebody's own CPU, and what breaks the promise of O(topology_policy).
+  - A container with CPUs of its own and without a process, which may wait for its image or be done, is a problem for O(pods), and
+    else a warning.
   - Warns when the static CPU policy and NVIDIA's device plugin run in a combination in which containers lose their GPU.
   - Needs no access to the API server. Runs on the node, as root.
 options:

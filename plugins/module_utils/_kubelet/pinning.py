@@ -19,11 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._plan import PlanError
-from . import podresources, topology
+from . import files, podresources, topology
 from .podresources import Container
 from .quantity import cpu_list, cpus
 
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+SYMLINKS = 8  # in a row
 GPU_PLUGIN = "nvidia-device-plugin"
 #: Its settings by flag; those that a flag gives win over the environment.
 GPU_PLUGIN_FLAGS = {
@@ -31,6 +32,7 @@ GPU_PLUGIN_FLAGS = {
     "device-list-strategy": "DEVICE_LIST_STRATEGY",
     "config-file": "CONFIG_FILE",
 }
+UNREAD = "why its configuration file could not be read"  # among a plugin's settings
 TOPOLOGY_POLICIES = ("none", "best-effort", "restricted", "single-numa-node")
 
 SPEC: dict[str, t.Any] = {
@@ -77,6 +79,7 @@ def assess(observed: Observed, expected: t.Sequence[str] = (), topology_policy: 
     problems = []
     warnings: list[str] = []
     exclusive = []
+    run = {process.owner for process in observed.processes}
     for one in pinned:
         numa = machine.numa_of(one.cpus)
         gpu_numa = sorted({node for device in one.devices if device.resource.startswith("nvidia.com/") for node in device.numa})
@@ -107,11 +110,15 @@ def assess(observed: Observed, expected: t.Sequence[str] = (), topology_policy: 
             if not process.cpus <= one.cpus
         ]
         if not mine:
-            problems.append(f"{name} was given CPU {cpu_list(one.cpus)}, but no process of it was found")
+            # Somebody else's may wait for its image, crash, or be an init container that is done.
+            (problems if f"{one.namespace}/{one.pod}" in expected else warnings).append(
+                f"{name} was given CPU {cpu_list(one.cpus)}, but no process of it was found"
+            )
         for other in pinned:
-            both = one.cpus & other.cpus
-            if both and (one.namespace, one.pod) < (other.namespace, other.pod):  # one pod's containers may take turns
-                problems.append(f"{name} and {other.namespace}/{other.pod}/{other.name} both were given CPU {cpu_list(both)}")
+            both, its = one.cpus & other.cpus, (other.namespace, other.pod, other.name)
+            # One pod's containers may take turns: its init containers have the CPUs first.
+            if both and owner < its and (owner[:2] != its[:2] or {owner, its} <= run):
+                problems.append(f"{name} and {'/'.join(its)} both were given CPU {cpu_list(both)}")
     problems += _intruders(observed, pinned)
     have = {f"{one.namespace}/{one.pod}" for one in pinned}
     problems += [f"{pod} has no CPU of its own" for pod in expected if pod not in have]
@@ -146,8 +153,15 @@ def _gpu_warnings(observed: Observed) -> t.Iterator[str]:
         return
     for settings in observed.gpu_plugins:
         specs = settings.get("PASS_DEVICE_SPECS", "").lower() in ("true", "1")
-        # What its file says is not seen from here.
-        if not specs and "cdi" not in settings.get("DEVICE_LIST_STRATEGY", "") and not settings.get("CONFIG_FILE"):
+        if specs or "cdi" in settings.get("DEVICE_LIST_STRATEGY", ""):
+            continue
+        if UNREAD in settings:
+            yield (
+                f"the NVIDIA device plugin reads {settings['CONFIG_FILE']}, which could not be read from here "
+                f"({settings[UNREAD]}): see that flags.plugin.passDeviceSpecs is true there, or deviceListStrategy one of CDI's; "
+                "else containers lose their GPU with the static CPU policy when their cgroup is updated"
+            )
+        else:
             yield (
                 "the NVIDIA device plugin runs without compatWithCPUManager (PASS_DEVICE_SPECS) and without CDI: with the static "
                 "CPU policy containers lose their GPU when their cgroup is updated (Failed to initialize NVML: Unknown Error); "
@@ -184,7 +198,8 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
             allowed = re.search(r"^Cpus_allowed_list:\s*(\S+)", (folder / "status").read_text(encoding="utf-8"), re.MULTILINE)
             argv = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
             if Path(argv[0]).name == GPU_PLUGIN:
-                gpu_plugins.append({**_environment(folder / "environ"), **_flags(argv[1:])})
+                settings = {**_environment(folder / "environ"), **_flags(argv[1:])}
+                gpu_plugins.append({**_of_file(folder / "root", settings.get("CONFIG_FILE", "")), **settings})
         except OSError:
             continue  # it ended meanwhile
         if allowed:
@@ -245,6 +260,30 @@ def _flags(arguments: t.Sequence[str]) -> dict[str, str]:
         if word.startswith("-") and name in GPU_PLUGIN_FLAGS:
             found[GPU_PLUGIN_FLAGS[name]] = value if equals else "true" if name == "pass-device-specs" else following
     return found
+
+
+def _of_file(root: Path, name: str) -> dict[str, str]:
+    """What the device plugin's configuration file sets, which flags and environment outweigh. `root` is its file system."""
+    if not name:
+        return {}
+    path = root / name.lstrip("/")
+    try:
+        for _hop in range(SYMLINKS):  # a link that begins with / is meant from `root`; the plugin's config manager makes such
+            if not path.is_symlink():
+                break
+            target = path.readlink()
+            path = root / target.relative_to("/") if target.is_absolute() else path.parent / target
+        plugin = ((files.read(path) or {}).get("flags") or {}).get("plugin") or {}
+        strategy = plugin.get("deviceListStrategy") or ""
+    except (OSError, ValueError, files.NoPyYAML) as error:
+        return {UNREAD: str(error)}
+    except AttributeError:
+        return {UNREAD: "it is no configuration of the device plugin"}
+    strategies = strategy if isinstance(strategy, list) else [strategy]
+    return {
+        "PASS_DEVICE_SPECS": str(plugin.get("passDeviceSpecs") or ""),
+        "DEVICE_LIST_STRATEGY": ",".join(map(str, strategies)),
+    }
 
 
 def _list(nodes: t.Iterable[int]) -> str:

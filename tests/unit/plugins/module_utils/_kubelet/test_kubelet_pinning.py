@@ -47,6 +47,10 @@ def test_as_it_should_be() -> None:
         (node(ONE, one={4, 5, 6}), "process 100 of ns/one/main may run on CPU 4-6, not only on its own 4-5"),
         (node(ONE, POOL, one={4, 5}, pool={3, 4}), "process 101 of ns/pool/main may run on CPU 4, which belongs to another"),
         (node(ONE), "no process of it was found"),
+        (
+            node(ONE, dataclasses.replace(ONE, namespace="zz", pod="a"), one={4, 5}),
+            "ns/one/main and zz/a/main both were given CPU 4-5",
+        ),
         (node(ONE, dataclasses.replace(ONE, pod="two"), one={4, 5}, two={4, 5}), "both were given CPU 4-5"),
         (node(ONE, dataclasses.replace(ONE, namespace="other"), one={4, 5}), "and other/one/main both were given CPU 4-5"),
         (node(dataclasses.replace(ONE, cpus=frozenset({9})), one={9}), "CPU 9, which is not online"),
@@ -59,6 +63,24 @@ def test_problems(observed: pinning.Observed, says: str) -> None:
     assert any(says in problem for problem in result["problems"]), result["problems"]
 
 
+def test_a_container_without_a_process_is_a_problem_only_where_one_is_expected() -> None:
+    """Somebody's pod that waits for its image, or crashes."""
+    result = pinning.assess(node(ONE))
+    assert result["ok"] and result["warnings"] == ["ns/one/main was given CPU 4-5, but no process of it was found"]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_containers_of_one_pod_may_have_the_same_cpus_one_after_the_other(runs: bool) -> None:
+    """An init container that is done keeps its line in the state file."""
+    both = node(ONE, dataclasses.replace(ONE, name="init"), one={4, 5})
+    if runs:
+        both = dataclasses.replace(
+            both, processes=(*both.processes, pinning.Process(7, ("ns", "one", "init"), frozenset({4, 5})))
+        )
+    said = ["ns/one/init and ns/one/main both were given CPU 4-5"] if runs else []
+    assert pinning.assess(both)["problems"] == said
+
+
 @pytest.mark.parametrize(
     ("environment", "policy", "warned"),
     [
@@ -66,7 +88,8 @@ def test_problems(observed: pinning.Observed, says: str) -> None:
         ({"PASS_DEVICE_SPECS": "true"}, "static", False),
         ({"DEVICE_LIST_STRATEGY": "cdi-annotations"}, "static", False),
         ({"DEVICE_LIST_STRATEGY": "envvar"}, "static", True),
-        ({"CONFIG_FILE": "/config/a.yaml"}, "static", False),
+        ({"CONFIG_FILE": "/config/a.yaml"}, "static", True),
+        ({"CONFIG_FILE": "/config/a.yaml", "PASS_DEVICE_SPECS": "true"}, "static", False),
         ({}, "none", False),
     ],
 )
@@ -149,7 +172,8 @@ def test_a_folder_without_a_kubelet(tmp_path: Path) -> None:
 def test_the_kubelet_gets_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = [node(ONE), node(ONE, one={4, 5})]
     monkeypatch.setattr(pinning, "observe", lambda _root_dir: seen.pop(0))
-    assert pinning.entry({"root_dir": "", "pods": [], "topology_policy": "none", "timeout": 30}, False)["ok"] and not seen
+    params = {"root_dir": "", "pods": ["ns/one"], "topology_policy": "none", "timeout": 30}
+    assert pinning.entry(params, False)["ok"] and not seen
 
 
 def test_without_the_socket_the_state_file_tells(tmp_path: Path) -> None:
@@ -171,3 +195,66 @@ def test_without_the_socket_the_state_file_tells(tmp_path: Path) -> None:
     result: dict[str, t.Any] = pinning.assess(observed, ["ns/one"])
     assert result["source"] == "state_file" and result["warnings"]
     assert result["problems"] == ["process 7 of ns/one/main may run on CPU 0-1, not only on its own 1"]
+
+
+DONE = {"PASS_DEVICE_SPECS": "", "DEVICE_LIST_STRATEGY": ""}
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "config", "found", "says"),
+    [
+        ("nvidia-device-plugin", "A=b", None, {"A": "b"}, "without compatWithCPUManager"),
+        ("/usr/bin/nvidia-device-plugin --pass-device-specs", "", None, {"PASS_DEVICE_SPECS": "true"}, ""),
+        ("nvidia-device-plugin", "PASS_DEVICE_SPECS=true", None, {"PASS_DEVICE_SPECS": "true"}, ""),
+        ("nvidia-device-plugin", "CONFIG_FILE=/config/config.yaml", "flags: {plugin: {passDeviceSpecs: true}}", {}, ""),
+        (
+            "nvidia-device-plugin --config-file=/config/config.yaml",
+            "",
+            "flags: {plugin: {deviceListStrategy: [envvar, cdi-cri]}}",
+            {"DEVICE_LIST_STRATEGY": "envvar,cdi-cri"},
+            "",
+        ),
+        ("nvidia-device-plugin", "CONFIG_FILE=/config/config.yaml", "version: v1", DONE, "without compatWithCPUManager"),
+        (  # a flag outweighs the file
+            "nvidia-device-plugin --pass-device-specs=false",
+            "CONFIG_FILE=/config/config.yaml",
+            "flags: {plugin: {passDeviceSpecs: true}}",
+            {"PASS_DEVICE_SPECS": "false"},
+            "without compatWithCPUManager",
+        ),
+        ("nvidia-device-plugin", "CONFIG_FILE=/gone.yaml", None, {}, "reads /gone.yaml, which could not be read from here"),
+        ("nvidia-device-plugin", "CONFIG_FILE=/config/config.yaml", "flags: [", {}, "which could not be read from here"),
+        ("nvidia-device-plugin", "CONFIG_FILE=/config/config.yaml", "[]", DONE, "without compatWithCPUManager"),
+        ("nvidia-device-plugin", "CONFIG_FILE=/config/config.yaml", "flags: text", {}, "(it is no configuration of the device"),
+        ("sleep nvidia-device-plugin", "A=b", None, None, ""),
+    ],
+)
+def test_the_device_plugin_is_found_among_the_processes(
+    tmp_path: Path, *, argv: str, environment: str, config: str | None, found: dict[str, str] | None, says: str
+) -> None:
+    container = "b" * 64
+    root = tree(
+        tmp_path,
+        {
+            "kubelet/cpu_manager_state": '{"policyName":"static","defaultCpuSet":"0-1"}',
+            "sys/devices/system/cpu/online": "0-1\n",
+            f"var/log/containers/plugin_gpu_main-{container}.log": "",
+            "proc/9/cgroup": f"0::/kubepods/pod/{container}\n",
+            "proc/9/status": "Cpus_allowed_list:\t0-1\n",
+            "proc/9/cmdline": argv.replace(" ", "\0") + "\0",
+            "proc/9/environ": environment + "\0",
+            "proc/9/root/available/..data/one": config or "",
+        },
+    )
+    if config is not None:  # as the plugin's config manager does it
+        own = root / "proc/9/root"
+        (own / "available/one").symlink_to("..data/one")
+        (own / "config").mkdir()
+        (own / "config/config.yaml").symlink_to("/available/one")
+    observed = pinning.observe(str(root / "kubelet"), str(root))
+    assert (found is None) is (observed.gpu_plugins == ())
+    for settings in observed.gpu_plugins:
+        assert (found or {}).items() <= settings.items()
+    # The first is about the socket.
+    warnings = pinning.assess(observed)["warnings"][1:]
+    assert len(warnings) == bool(says) and all(says in warning for warning in warnings)
