@@ -9,7 +9,10 @@ import base64
 import typing as t
 from pathlib import Path
 
-from role_vars import evaluated
+import yaml
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import pinning, planner
+from kubelet_cases import kubelet
+from role_vars import ROLES, evaluated
 
 HERE = {"cpu_pinning_node_name": "n1"}
 PROVED = (
@@ -45,3 +48,15 @@ def test_the_proof_is_owed_until_it_held(tmp_path: Path) -> None:
     }
     text = evaluated(tmp_path, "cpu_pinning", {"text": "cpu_pinning__proof_text"}, {"proved": hosts["proved"]})
     assert text["proved"]["text"] == PROVED
+
+
+def test_each_policy_gives_settings_that_a_kubelet_takes(tmp_path: Path) -> None:
+    spec = yaml.safe_load((ROLES / "cpu_pinning/meta/argument_specs.yml").read_text())
+    policies = spec["argument_specs"]["main"]["options"]["cpu_pinning_policy"]["choices"]
+    assert set(policies) == set(pinning.TOPOLOGY_POLICIES)
+    hosts = {policy: {**HERE, "cpu_pinning_policy": policy} for policy in policies}
+    for policy, values in evaluated(tmp_path, "cpu_pinning", {"settings": "cpu_pinning__settings"}, hosts).items():
+        settings = values["settings"]
+        assert settings["topologyManagerPolicy"] == policy and settings["cpuManagerPolicy"] == "static"
+        plan = planner.plan(kubelet(), planner.Wish(settings))
+        assert plan.facts["effective"].items() >= {"topologyManagerPolicy": policy, "topologyManagerScope": "pod"}.items()
