@@ -113,7 +113,7 @@ def drain(client: KubeClient, node: str, options: Options, sleep: t.Callable[[fl
             if time.monotonic() >= deadline:
                 raise ApplyError(
                     f"node {node} could not be drained within {options.timeout} s: its pods cannot be listed: {error.message}"
-                ) from error
+                ) from None
             pause = min(pause * 2, LONGEST_PAUSE)
             sleep(min(pause, max(0.05, deadline - time.monotonic())))
             continue

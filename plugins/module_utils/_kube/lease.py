@@ -76,7 +76,7 @@ class _Lock:
                 raise ApplyError(
                     f"{self.holder} cannot tell whether it still has the lock (Lease {self.namespace}/{self.name}), which it "
                     f"could not renew for more than {self.duration} s: {error.message}"
-                ) from error
+                ) from None
         if self.lost.is_set():
             raise ApplyError(
                 f"{self.holder} has lost the lock (Lease {self.namespace}/{self.name}) to another run, after the API server gave "

@@ -103,7 +103,7 @@ def test_a_kustomization_is_ours_until_it_is_edited(api: KubeApi, run: Run, tmp_
 def test_what_is_somebody_elses_stays(api: KubeApi, run: Run) -> None:
     for kind, name in (("job", "web"), ("configmap", "site-env"), ("configmap", "page-user")):
         api.kubectl("create", kind, name, *(["--image=registry.example/i:1"] if kind == "job" else ["--from-literal=a=b"]))
-        training = name.split("-")[0]
+        training = name.partition("-")[0]
         for options in ({"rerun": True}, {"state": "absent"}):
             with pytest.raises(PlanError, match=rf"{name} is not of the training default/{training}: .*another name"):
                 run(name=training, **options)

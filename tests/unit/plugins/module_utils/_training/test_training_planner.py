@@ -101,7 +101,7 @@ def test_what_is_somebody_elses_is_neither_removed_nor_overwritten() -> None:
         Observed((other,), (env,)),
         Observed(others=({**env, "metadata": {**env["metadata"], "labels": {}}}, user)),
     ):
-        name = str((*theirs.jobs, *theirs.others)[0]["kind"])
+        name = next(obj["kind"] for obj in (*theirs.jobs, *theirs.others))
         for rerun in (False, True):
             with pytest.raises(PlanError, match=rf"{name} train.* is not of the training default/train: it lacks .*another name"):
                 plan_present(*asked(mode="single_node", rerun=rerun), theirs)
