@@ -65,5 +65,5 @@ def test_what_is_found() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_condition_is_a_text(path: Path) -> None:
-    found = {condition: texts(condition) for document in yaml.safe_load_all(path.read_text()) for condition in conditions(document)}
-    assert {condition: names for condition, names in found.items() if names} == {}
+    every = [each for document in yaml.safe_load_all(path.read_text()) for each in conditions(document)]
+    assert {each: texts(each) for each in every if texts(each)} == {}
