@@ -32,7 +32,7 @@ def test_refused(play: t.Any, groups: dict[str, list[str]], says: str) -> None:
 def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) -> None:
     """The task that fetches all of them, with a module that tells what it was given."""
     phase = next(part for part in yaml.safe_load(PLAYBOOK.read_text()) if part["name"].startswith("Phase 1"))
-    fetch, refuse = phase["tasks"][:2]
+    fetch, refuse = phase["tasks"][2:4]
     given = tmp_path / "given.json"
     artifacts = fetch["gpufleet.k8s.artifact"]["artifacts"]
     tell = {
@@ -44,7 +44,7 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
     failed = {"name": "Fail", "ansible.builtin.set_fact": {"hyperpod_files": {"msg": "it has a wrong checksum"}}}
     roles = [
         {"name": name, "ansible.builtin.import_role": {"name": f"gpufleet.k8s.{name}", "tasks_from": part}, "when": False}
-        for name, part in (("containerd", "install"), ("kubeadm", "install"), ("flannel", "fetch"))
+        for name, part in (("containerd", "install"), ("kubeadm", "install"))
     ]
     said = play(
         [
@@ -62,7 +62,6 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         kubeadm_mirror="http://kubernetes",
         kubeadm_mirror_checksums="mirror",
         kubeadm_checksums={"1.36.3": {"amd64": {"kubelet": "f" * 64}, "arm64": {"kubelet": "f" * 64}}},
-        flannel_mirror="",
     )
     assert said.status == 2
     assert (
@@ -70,12 +69,12 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         in said.text
     )
     assert (
-        ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, flannel_mirror , kubeadm_version 1.36.3"
+        ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, kubeadm_version 1.36.3"
         in said.text
     )
-    assert "kubeadm_checksums (1.36.3), flannel_version 0.28.10, flannel_checksum none" in said.text
-    for host, network in (("head", [("raw.githubusercontent.com", "", "pinned")]), ("worker", [])):
+    assert "kubeadm_checksums (1.36.3), containerd_version" in said.text
+    for host in ("head", "worker"):
         files = yaml.safe_load(Path(f"{given}.{host}").read_text())
         from_where = list(dict.fromkeys((file["url"].split("/")[2], file["mirror"], file["checksums"]) for file in files))
-        assert from_where == [("github.com", "http://all", "pinned"), ("dl.k8s.io", "http://kubernetes", "mirror"), *network]
+        assert from_where == [("github.com", "http://all", "pinned"), ("dl.k8s.io", "http://kubernetes", "mirror")]
         assert [file["checksum"] for file in files if file["url"].endswith("/kubelet")] == ["f" * 64]
