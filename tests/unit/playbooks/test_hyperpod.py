@@ -68,10 +68,7 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         "it has a wrong checksum. Variables behind it: gpufleet_mirror 'http://all', gpufleet_mirror_checksums pinned"
         in said.text
     )
-    assert (
-        ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, kubeadm_version 1.36.3"
-        in said.text
-    )
+    assert ", kubeadm_mirror http://kubernetes, kubeadm_mirror_checksums mirror, kubeadm_version 1.36.3" in said.text
     assert "kubeadm_checksums (1.36.3), containerd_version" in said.text
     for host in ("head", "worker"):
         files = yaml.safe_load(Path(f"{given}.{host}").read_text())

@@ -175,6 +175,18 @@ def test_a_reset_that_this_machine_cannot_do(make: t.Callable[..., Host]) -> Non
     assert third.ok and third.result["operations"]["created"] == 7 and not third.result["reboot_required"]
 
 
+def test_a_machine_that_can_reset_again(make: t.Callable[..., Host]) -> None:
+    """What it could not do is asked of it again once /run is empty."""
+    host = make("A100-40")
+    assert parted(host, layout={"all": "all-1g.5gb"}).ok
+    first = parted(host, layout={"all": "all-disabled"}, faults="smi refuse Resetting GPU is not supported")
+    assert first.ok and first.result["reboot_required"], first.msg
+    (host.directory / "refused.json").unlink()
+    second = parted(host, layout={"all": "all-disabled"})
+    assert second.ok and second.result["changed"] and not second.result["reboot_required"], second.msg
+    assert shapes(host) == [(False, False, [])]
+
+
 def reboot(host: Host) -> None:
     """A reset of everything is what the driver sees of one."""
     assert host.run(str(host.programs / "nvidia-smi"), "-r", "-i", "0").returncode == 0
