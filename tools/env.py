@@ -18,7 +18,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -33,22 +32,17 @@ def say(message: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {message}", file=sys.stderr, flush=True)
 
 
-@contextlib.contextmanager
-def beating(what: str) -> t.Iterator[None]:
-    """Says every HEARTBEAT seconds that `what` goes on."""
-    begun, done = time.monotonic(), threading.Event()
-
-    def beat() -> None:
-        while not done.wait(HEARTBEAT):
-            say(f"{what}: {time.monotonic() - begun:.0f} s so far")
-
-    beats = threading.Thread(target=beat, daemon=True)
-    beats.start()
-    try:
-        yield
-    finally:
-        done.set()
-        beats.join()
+def run_long(what: str, command: t.Sequence[str | Path]) -> None:
+    """Says every HEARTBEAT seconds that `what` goes on. Raises CalledProcessError."""
+    begun = time.monotonic()
+    with subprocess.Popen(command, stdout=sys.stderr) as process:
+        while process.returncode is None:
+            try:
+                process.wait(HEARTBEAT)
+            except subprocess.TimeoutExpired:
+                say(f"{what}: {time.monotonic() - begun:.0f} s so far")
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
 
 
 @contextlib.contextmanager
@@ -106,11 +100,10 @@ def environment(name: str) -> Path:
             return folder
         begun = time.monotonic()
         say(f"making the Python environment '{name}' ({python.name}, a minute or so)")
-        with beating(f"Python environment '{name}'"):
-            subprocess.run([python, "-m", "venv", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-            subprocess.run([*pip, "--upgrade", "pip"], check=True, stdout=sys.stderr)
-            subprocess.run([*pip, "--requirement", wanted], check=True, stdout=sys.stderr)
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
+        run_long(f"pip for '{name}'", [*pip, "--upgrade", "pip"])
+        run_long(f"packages of '{name}'", [*pip, "--requirement", wanted])
         (folder / "complete").touch()
         say(f"Python environment '{name}' is ready ({time.monotonic() - begun:.0f} s)")
     return folder

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
-import time
 
 KINDS = {
     "containers": ("ps", "--all", "--format={{.Names}}"),
@@ -29,9 +29,8 @@ def main() -> None:
     up = [bed, "up", site, "--nodes", "1", "--plain"]
     first = subprocess.Popen(up, start_new_session=True)
     while not there("containers", site):
-        if first.poll() is not None:
-            sys.exit(f"`bed up` ended with {first.returncode} before it had made a container")
-        time.sleep(0.1)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            sys.exit(f"`bed up` ended with {first.wait(0.1)} before it had made a container")
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     try:

@@ -231,15 +231,12 @@ def _create_compute(gpu: Gpu, kind: InstanceProfile, start: int, size: int, insi
     return Step("create compute instance", f"{gpu.label} {kind.name}:{start} {size}c", args)
 
 
-def work(
-    gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], can_reset: t.Callable[[Gpu], bool] = lambda _gpu: True
-) -> tuple[list[Step], list[int]]:
-    """Steps that bring the GPUs to their targets, and the GPUs whose mode can only change at a reboot (no reset allowed)."""
+def work(gpus: t.Sequence[Gpu], targets: t.Mapping[int, Target], waiting: t.Collection[int] = ()) -> list[Step]:
+    """Steps that bring the GPUs to their targets; those that wait for a reboot (see `waits`) only get the mode it will bring."""
     destroy: list[Step] = []
     modes: list[Step] = []
     resets: list[Gpu] = []
     create: list[Step] = []
-    waiting: list[int] = []
     for gpu in gpus:
         wanted = targets[gpu.index]
         if gpu.mig is None:
@@ -247,10 +244,9 @@ def work(
         if gpu.pending != wanted.mig:
             word = "on" if wanted.mig else "off"
             modes.append(Step("set MIG mode", f"{gpu.label} {word}", {"gpu": gpu.index, "mode": wanted.mig}))
+        if gpu.index in waiting:
+            continue
         if gpu.mig != wanted.mig and gpu.board.reset:
-            if not can_reset(gpu):
-                waiting.append(gpu.index)
-                continue
             resets.append(gpu)
         going, coming = instance_steps(gpu, wanted)
         destroy += going
@@ -258,7 +254,7 @@ def work(
     if resets:
         ids = {"gpus": {gpu.index: gpu.bus_id for gpu in resets}}
         modes.append(Step("reset", ", ".join(gpu.label for gpu in resets), ids))
-    return [*destroy, *modes, *create], waiting
+    return [*destroy, *modes, *create]
 
 
 def waits(gpu: Gpu, wanted: Target, options: Options) -> bool:
@@ -284,7 +280,8 @@ def plan(gpus: t.Sequence[Gpu], wishes: t.Mapping[int, Wish], options: Options) 
         targets[gpu.index] = wanted
         if options.node and not waits(gpu, wanted, options):
             leaving.update(dict.fromkeys(leaving_for(gpu, wanted)))
-    steps, waiting = work(chosen, targets, options.can_reset)
+    waiting = [gpu.index for gpu in chosen if waits(gpu, targets[gpu.index], options)]
+    steps = work(chosen, targets, waiting)
     differing = [gpu for gpu in chosen if gpu.mig is not None and not targets[gpu.index].reached_by(gpu)]
     taken = [gpu for gpu in differing if gpu.index not in waiting]
     units = _units(gpus, {gpu.index for gpu in taken}, options)

@@ -220,7 +220,7 @@ class Layout(Resource[tuple[Gpu, ...]]):
         for attempt in (1, 2):
             self.waiting.clear()  # also these change their pending mode back
             try:
-                for step in work([gpu for gpu in self.engine.observe() if gpu.index in targets], targets)[0]:
+                for step in work([gpu for gpu in self.engine.observe() if gpu.index in targets], targets):
                     self._change(step)
                 now = {gpu.index: gpu for gpu in self.engine.observe()}
             except GpufleetError:

@@ -75,3 +75,28 @@ def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) ->
         from_where = list(dict.fromkeys((file["url"].split("/")[2], file["mirror"], file["checksums"]) for file in files))
         assert from_where == [("github.com", "http://all", "pinned"), ("dl.k8s.io", "http://kubernetes", "mirror")]
         assert [file["checksum"] for file in files if file["url"].endswith("/kubelet")] == ["f" * 64]
+
+
+@pytest.mark.parametrize(("limit", "went_on"), [("all", []), ("worker", ["worker"])])
+def test_a_manifest_that_cannot_be_had_stops_all_hosts(play: t.Any, tmp_path: Path, limit: str, went_on: list[str]) -> None:
+    """Only the head asks for it; the worker, which would go on to its own files, stops as well, unless it is alone."""
+    phase = next(part for part in yaml.safe_load(PLAYBOOK.read_text()) if part["name"].startswith("Phase 1"))
+    role = {
+        "name": "Variables",
+        "ansible.builtin.import_role": {"name": "gpufleet.k8s.flannel", "tasks_from": "fetch"},
+        "when": False,
+    }
+    go_on = {"name": "Go on", "ansible.builtin.file": {"path": f"{tmp_path}/{{{{ inventory_hostname }}}}", "state": "touch"}}
+    said = play(
+        [{**phase, "tasks": [*phase["tasks"][:2], go_on, role]}],
+        "--limit",
+        limit,
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        gpufleet_mirror="http://127.0.0.1:9",
+    )
+    assert [name for name in ("head", "worker") if (tmp_path / name).exists()] == went_on, said.text
+    if not went_on:
+        assert said.status == 2
+        assert "cannot fetch http://127.0.0.1:9/" in said.text
+        assert "flannel_mirror 'http://127.0.0.1:9'" in said.text

@@ -269,7 +269,7 @@ def test_the_checkpoint_is_reached_from_any_state_in_between(case: tuple[Gpu, Wi
     model = Model(before)
     for step in steps[:stop]:
         model.do(step)
-    for step in work([model.gpu], {0: checkpoint(before)})[0]:
+    for step in work([model.gpu], {0: checkpoint(before)}):
         model.do(step)
     assert model.gpu.shape() == before.shape()
 
