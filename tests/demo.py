@@ -87,6 +87,7 @@ def main() -> None:
     if not plays(first)[0] or "The site is up: ok=true, 3 nodes" not in first:
         sys.exit("the first `make demo` changed nothing, or said nothing of a site that is up")
     ending = first[first.rindex("] the nodes\n") :]
+    same("warnings that a user would wonder about", re.findall(r"^\[WARNING\].*", first, re.MULTILINE), [])
     same("nodes in the table at its end", len(re.findall(r"^ip-\S+ +Ready ", ending, re.MULTILINE)), 3)
     same("how to remove it, at its end", re.findall(r"remove it: +(make \S+)", ending), ["make demo-down"])
     shown = re.search(r"kubectl there: +(.*)", ending)
