@@ -8,6 +8,7 @@ PRIVATE: this module util is for this collection only and may change without not
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from .._kube.client import AUTH_SPEC
@@ -16,6 +17,7 @@ from .arn import parse_cluster_arn
 from .aws import AWS_RULES, AWS_SPEC
 
 SECRET_PREFIX = "hyperpod-k8s-"  # noqa: S105  the original's name for the secret
+_SECRET = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")  # CreateSecret in the API reference of Secrets Manager
 
 _WHICH: dict[str, dict[str, t.Any]] = {
     "cluster_arn": {"type": "str"},
@@ -71,4 +73,8 @@ def which(params: t.Mapping[str, t.Any]) -> Which:
     if "/" in cluster_id or ":" in cluster_id:
         raise PlanError(f"cluster_id: {cluster_id!r} is not the id of a HyperPod cluster; give an ARN as cluster_arn")
     name = params["secret_name"] or SECRET_PREFIX + cluster_id
+    if not _SECRET.fullmatch(name):
+        raise PlanError(
+            f"secret_name: {name!r} cannot be the name of a secret, which has at most 512 ASCII letters, digits and /_+=.@-"
+        )
     return Which(name, cluster_id, params["region"] or (arn.region if arn else None))

@@ -331,6 +331,11 @@ def configured(params: t.Mapping[str, t.Any], *modules: str, package: str = PACK
     with _no_files_left():
         source = _load(configuration, given)
         _override(configuration, given)
+        if not re.match(r"https?://[^/]", str(configuration.host)):  # a token would go out in clear, to port 80
+            raise GpufleetError(
+                f"host is {configuration.host!r}: write the API server's URL with its scheme, such as "
+                f"https://{str(configuration.host).rpartition('//')[2] or '192.0.2.7:6443'} ({source})"
+            )
         yield configuration, source
 
 

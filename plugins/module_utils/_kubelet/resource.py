@@ -12,6 +12,7 @@ what undoes "stop" (start the kubelet and wait until its Node is Ready) happens 
 from __future__ import annotations
 
 import json
+import re
 import time
 import typing as t
 from contextlib import nullcontext, suppress
@@ -194,8 +195,8 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The module's Entry."""
     if not 0 <= params["priority"] <= 99:
         raise PlanError(f"priority is {params['priority']}; choose 0 to 99")
-    if "/" in params["name"] or not params["name"]:
-        raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", params["name"]):
+        raise PlanError(f"name is {params['name']!r}; it becomes a part of a file's name: use letters, digits, '.', '_' and '-'")
     if params["provider"] == "openshift":
         return openshift.entry(params, check_mode)
     if params["pool"]:

@@ -113,6 +113,8 @@ def test_throttling_is_waited_out(aws: t.Any) -> None:
         ({"ca_cert_hash": "sha256:12"}, "ca_cert_hash: 'sha256:12' is not the hash of a certificate authority"),
         ({"min_life": "1"}, "min_life: '1' is not a duration"),
         ({"cluster_id": "arn:aws:x"}, "cluster_id: 'arn:aws:x' is not the id of a HyperPod cluster; give an ARN as cluster_arn"),
+        ({"secret_name": "join data"}, "secret_name: 'join data' cannot be the name of a secret"),
+        ({"secret_name": "j" * 513}, "at most 512 ASCII letters, digits and"),
     ],
 )
 def test_bad_options_are_named(options: dict[str, t.Any], message: str) -> None:

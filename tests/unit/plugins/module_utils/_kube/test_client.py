@@ -281,6 +281,12 @@ def test_bad_kubeconfigs(tmp_path: Path, content: str | None, message: str) -> N
         client.connect({"kubeconfig": str(path)})
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:6443", "tcp://127.0.0.1:6443", "https://", "//127.0.0.1:6443"])
+def test_a_token_goes_to_nothing_that_is_no_url(host: str) -> None:
+    with pytest.raises(GpufleetError, match=rf"^host is '{host}': write .* such as https://\S+:6443 \(identity from the option"):
+        client.connect({"host": host, "api_key": "secret"})
+
+
 def test_bad_certificate_files(server: Server) -> None:
     with pytest.raises(GpufleetError, match=r"TLS files cannot be used: .*No such file.*CA: /nowhere/ca"):
         connected(server, ca_cert="/nowhere/ca")

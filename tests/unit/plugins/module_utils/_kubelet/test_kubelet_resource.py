@@ -25,6 +25,7 @@ from kubelet_cases import STATIC, kubelet
     [
         ({"priority": 100}, "priority is 100; choose 0 to 99"),
         ({"name": "../x"}, "name is '../x'; it becomes a part of a file's name"),
+        ({"name": "two words"}, "name is 'two words'; it becomes a part of a file's name: use letters, digits"),
         ({"pool": "worker"}, "pool is 'worker', but only provider openshift has pools"),
     ],
 )
