@@ -9,7 +9,8 @@
      "check": true,           a dry run
      "rc": 2,                 the exit status that it must have, if not 0
      "changed": true,         whether something changed on a host; or the hosts on which something did, all of them
-     "says": ["..."]}         what its output must contain; white space there counts as one space
+     "says": ["..."],         what its output must contain; white space there counts as one space
+     "silent": ["..."]}       what it must not contain
 
 Each run is `ansible-playbook` in a process of its own, as from a shell, but a fork of this one, which has loaded Ansible; packed
 modules are kept from run to run. Both together are most of what a run costs that is refused at once. The first run that is not as
@@ -68,6 +69,7 @@ def complaint(wanted: dict[str, t.Any], status: int, said: str) -> str:
     """How a run is not as it must be; empty if it is."""
     words, hosts = re.sub(r"\s+", " ", said), re.findall(r"^(\S+) +: ok=.* changed=[1-9]", said, re.MULTILINE)
     problems = [f"it did not say {text!r}" for text in wanted.get("says") or [] if str(text) not in words]
+    problems += [f"it said {text!r}" for text in wanted.get("silent") or [] if str(text) in words]
     if status != wanted.get("rc", 0):
         problems.append(f"it ended with {status}, not {wanted.get('rc', 0)}")
     changed = wanted["changed"]
