@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from . import host, hyperpod, inventory, mirror
+from . import compiled, host, hyperpod, inventory, mirror
 from .host import podman, podman_has
 from .inventory import Site
 from .prepare import Prepared, moto_folder
@@ -270,6 +270,7 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
     volumes = {**VOLUMES} if site.plain else {**VOLUMES, "nvme": hyperpod.DATA_DISK}
     as_on_a_disk = "exec,suid,dev"  # podman's volumes forbid these
     mounts = [word for what, target in volumes.items() for word in ("-v", f"{container}-{what}:{target}:{as_on_a_disk}")]
+    mounts += ["-v", f"{_compiled()}:{compiled.FOLDER}"]
     if Path("/lib/modules").is_dir():
         mounts += ["-v", "/lib/modules:/lib/modules:ro"]
     return [
@@ -281,6 +282,12 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
         *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
         *mounts,
     ]
+
+
+def _compiled() -> Path:
+    folder = cache() / "compiled"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _files(site: Site, public_key: bytes, name: str) -> bytes:
@@ -305,6 +312,8 @@ def _files(site: Site, public_key: bytes, name: str) -> bytes:
         add("etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
         if TRUSTED.exists():  # behind a proxy with a CA of its own, nodes trust it as this machine does
             add(str(TRUSTED).lstrip("/"), TRUSTED.read_bytes())
+        add(f"{compiled.PACKAGES}/{compiled.MODULE}.py", Path(compiled.__file__).read_bytes())
+        add(f"{compiled.PACKAGES}/{compiled.MODULE}.pth", f"import {compiled.MODULE}; {compiled.MODULE}.keep()\n")
         for home, owner in (("root", 0), ("home/ubuntu", 1000)):
             folder(f"{home}/.ssh", 0o700, owner)
             add(f"{home}/.ssh/authorized_keys", public_key, 0o600, owner)
