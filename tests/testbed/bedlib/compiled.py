@@ -31,7 +31,8 @@ def keep(folder: str = FOLDER) -> None:
             with open(path, "rb") as file:  # noqa: PTH123
                 return marshal.loads(file.read())  # noqa: S302  only these nodes write there
         except (OSError, EOFError, ValueError, TypeError):
-            code = compile_source(pathname, source)
+            pass
+        code = compile_source(pathname, source)
         try:
             temporary = f"{path}.{os.uname().nodename}.{os.getpid()}"
             with open(temporary, "wb") as file:  # noqa: PTH123
