@@ -33,6 +33,7 @@ NAMES = (
     "nvidia_version_problems",
     "pod_cidr_problems",
     "registry_hosts",
+    "secret_name_problem",
     "site_verdict",
     "structure_problems",
     "sysctl_path",

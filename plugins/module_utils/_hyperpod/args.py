@@ -66,6 +66,12 @@ class Which(t.NamedTuple):
     region: str | None
 
 
+def secret_name_problem(name: str) -> str:
+    """Why AWS would not take it as the name of a secret, or ""."""
+    rule = "cannot be the name of a secret, which has at most 512 ASCII letters, digits and /_+=.@-"
+    return "" if _SECRET.fullmatch(name) else f"{name!r} {rule}"
+
+
 def which(params: t.Mapping[str, t.Any]) -> Which:
     """Raises PlanError for an ARN or a name that AWS cannot have."""
     arn = parse_cluster_arn(params["cluster_arn"]) if params["cluster_arn"] else None
@@ -73,8 +79,6 @@ def which(params: t.Mapping[str, t.Any]) -> Which:
     if "/" in cluster_id or ":" in cluster_id:
         raise PlanError(f"cluster_id: {cluster_id!r} is not the id of a HyperPod cluster; give an ARN as cluster_arn")
     name = params["secret_name"] or SECRET_PREFIX + cluster_id
-    if not _SECRET.fullmatch(name):
-        raise PlanError(
-            f"secret_name: {name!r} cannot be the name of a secret, which has at most 512 ASCII letters, digits and /_+=.@-"
-        )
+    if problem := secret_name_problem(name):
+        raise PlanError(f"secret_name: {problem}")
     return Which(name, cluster_id, params["region"] or (arn.region if arn else None))
