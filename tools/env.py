@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -59,13 +60,20 @@ def locked(name: str) -> t.Iterator[None]:
         yield
 
 
+@functools.cache
 def pythons() -> list[tuple[tuple[int, ...], Path]]:
-    """(version, interpreter) of what is installed, oldest first, from 3.11 on."""
-    names = [f"python3.{minor}" for minor in range(OLDEST_PYTHON[1], 15)] + ["python3"]
-    places = [Path(found) for name in names if (found := shutil.which(name))]
-    places += sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+    """(version, interpreter) of what is installed, oldest first, from 3.11 on.
+
+    Of one version the distribution's: it is built with all optimizations, pyenv's usually is not and needs a third more time.
+    """
+    minors = range(OLDEST_PYTHON[1], 15)
+    names = [*(f"python3.{minor}" for minor in minors), "python3"]
+    places = [Path(found) for path in ("/usr/bin", None) for name in names if (found := shutil.which(name, path=path))]
+    places += [place for minor in minors for place in sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"))]
     found: dict[tuple[int, ...], Path] = {}
     for place in places:
+        if any(place.name == f"python{major}.{minor}" for major, minor in found):
+            continue
         code = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
         answer = subprocess.run([place, "-c", code], capture_output=True, text=True, check=False)
         version = tuple(int(part) for part in answer.stdout.split())
