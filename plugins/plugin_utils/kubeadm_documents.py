@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import typing as t
 
 KUBEADM = "kubeadm.k8s.io/v1beta4"
@@ -87,11 +86,11 @@ def kubelet_may_set(label: str) -> bool:
 
 
 def _document(api_version: str, kind: str, wished: Document | None, defaults: Document) -> Document:
-    return {"apiVersion": api_version, "kind": kind, **_over(defaults, copy.deepcopy(wished or {}))}
+    return {"apiVersion": api_version, "kind": kind, **_over(defaults, wished or {})}
 
 
 def _over(defaults: t.Any, wished: t.Any) -> t.Any:
-    """`wished` over `defaults`, dictionary by dictionary."""
+    """`wished` over `defaults`, dictionary by dictionary. Shares what is below with both: nothing here changes it."""
     if isinstance(defaults, dict) and isinstance(wished, dict):
         return {**defaults, **{key: _over(defaults.get(key), value) for key, value in wished.items()}}
     return wished

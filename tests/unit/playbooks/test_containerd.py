@@ -19,10 +19,8 @@ OLD, NEW = {"artifacts": [{"changed": False}, {"changed": True}]}, {"artifacts":
         ({}, False),
         ({"containerd__installed": OLD}, False),
         ({"containerd__installed": NEW}, True),
-        ({"containerd__installed": OLD, "containerd__fetched": NEW}, True),
-        ({"containerd__installed": OLD, "containerd__fetched": OLD}, False),
-        ({"containerd__installed": OLD, "containerd__fetched": {}}, False),
-        ({"containerd__installed": {"skipped": True}, "containerd__fetched": {"msg": "it failed"}}, False),
+        ({"containerd__installed": {"skipped": True}}, False),
+        ({"containerd__installed": {"msg": "it failed"}}, False),
     ],
 )
 def test_restart(play: t.Any, given: dict[str, t.Any], restart: bool) -> None:
