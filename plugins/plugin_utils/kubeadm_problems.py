@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.taints import key_problem, value_problem
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import rules
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import schema
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import Schema, schema
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.topology import Machine
 
 VERSION = re.compile(r"v?(\d+\.\d+)\.\d+")
@@ -29,6 +29,9 @@ def kubeadm_problems(
     join: t.Mapping[str, t.Any] | None = None,
     labels: t.Mapping[str, t.Any] | None = None,
     kubelet: t.Mapping[str, t.Any] | None = None,
+    init: t.Mapping[str, t.Any] | None = None,
+    join_configuration: t.Mapping[str, t.Any] | None = None,
+    kube_proxy: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     """Sentences naming variable, value and remedy; never a token. Pure."""
     problems = []
@@ -53,14 +56,23 @@ def kubeadm_problems(
             "kubeadm_control_plane_endpoint is empty: several control planes need one "
             "address in front of them, which cannot be added later"
         )
-    if matched and matched[1] in minors and kubelet:
-        problems += _kubelet_problems(kubelet, int(matched[1].partition(".")[2]))
+    if matched and matched[1] in minors:
+        known = schema(int(matched[1].partition(".")[2]))
+        for variable, kind, wish, program in (
+            ("kubeadm_cluster_configuration", "ClusterConfiguration", configuration, "kubeadm"),
+            ("kubeadm_init_configuration", "InitConfiguration", init, "kubeadm"),
+            ("kubeadm_join_configuration", "JoinConfiguration", join_configuration, "kubeadm"),
+            ("kubeadm_kube_proxy_configuration", "KubeProxyConfiguration", kube_proxy, "kube-proxy"),
+        ):
+            problems += known.problems(wish or {}, kind, variable, program)
+        if kubelet:
+            problems += _kubelet_problems(kubelet, known)
     return problems + _label_problems(labels or {}) + _join_problems(join or {})
 
 
-def _kubelet_problems(kubelet: t.Mapping[str, t.Any], minor: int) -> list[str]:
+def _kubelet_problems(kubelet: t.Mapping[str, t.Any], known: Schema) -> list[str]:
     settings = {key: value for key, value in kubelet.items() if key not in ("apiVersion", "kind")}
-    where, known = "kubeadm_kubelet_configuration", schema(minor)
+    where = "kubeadm_kubelet_configuration"
     return rules.of_settings(known, settings, where) or [
         f"{where}.{problem}" for problem in rules.of_values(rules.Case(settings, known, Machine()))
     ]

@@ -6,8 +6,9 @@
     python3 tools/kubelet_types/generate.py            # all releases below; needs Go and a Go module proxy
     python3 tools/kubelet_types/generate.py --check    # the same, and fails if the file would change
 
-Fields, defaults and feature gates come from probe/main.go, compiled against each release. Only what no program can ask is
-read from source text: which flag sets which field (cmd/kubelet/app/options), and the maturity of policy options.
+Fields, defaults and feature gates come from probe/, compiled against each release; for those that the role kubeadm knows also the
+fields of what kubeadm and kube-proxy read. Only what no program can ask is read from source text: which flag sets which field
+(cmd/kubelet/app/options), and the maturity of policy options.
 Releases: from the first with a drop-in directory (1.28) to the newest; any patch of a minor has the same API.
 """
 
@@ -27,6 +28,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TABLE = HERE.parent.parent / "plugins/module_utils/_kubelet/table.py"
 RELEASES = ("1.28.15", "1.29.6", "1.30.14", "1.31.0", "1.32.2", "1.33.13", "1.34.4", "1.35.4", "1.36.3")
+KUBEADM = 34  # the first minor that the role kubeadm knows: whose kubeadm and kube-proxy are asked, too
 
 FLAG = re.compile(r'fs\.\w+\(.*?&c\.([\w.]+)\}?\)*, "([\w-]+)"')
 OPTIONS = re.compile(r'^\s+(\w+)\s+(?:string\s+)?= "([\w-]+)"$', re.MULTILINE)
@@ -57,7 +59,9 @@ def asked(release: str, program: str, text: str = "") -> tuple[str, Path]:
             f"module probe\n\ngo {go_version.group(1) if go_version else '1.21'}\n\n"
             f"require k8s.io/kubernetes v{release}\n\n{replaced}\n"
         )
-        (folder / "main.go").write_text((HERE / program / "main.go").read_text())
+        for file in (HERE / program).glob("*.go"):
+            if file.name != "kubeadm.go" or int(release.split(".")[1]) >= KUBEADM:
+                (folder / file.name).write_text(file.read_text())
         return go("run", "-gcflags=all=-N -l", ".", cwd=folder, text=text, CGO_ENABLED="0"), source
 
 

@@ -124,8 +124,11 @@ class Schema:
             kind = self.fields(kind)[part]
         return kind
 
-    def problems(self, value: t.Any, kind: str = ROOT, path: str = "settings") -> t.Iterator[str]:
-        """What this kubelet would not decode, or would silently ignore, one sentence each. None (JSON's null) fits any field."""
+    def problems(self, value: t.Any, kind: str = ROOT, path: str = "settings", program: str = "kubelet") -> t.Iterator[str]:
+        """What this kubelet would not decode, or would silently ignore, one sentence each. None (JSON's null) fits any field.
+
+        `program`: whose configuration it is, where not the kubelet's: kubeadm's and kube-proxy's are known from 1.34 on.
+        """
         kind = kind.lstrip("?")
         if value is None or kind == "any":
             return
@@ -136,7 +139,7 @@ class Schema:
             for index, item in enumerate(value):
                 if item is None:  # an empty entry to the kubelet
                     yield f"{path}[{index}] is null; leave the entry out"
-                yield from self.problems(item, kind[2:], f"{path}[{index}]")
+                yield from self.problems(item, kind[2:], f"{path}[{index}]", program)
         elif kind.startswith("{}") or kind in self.types:
             if not isinstance(value, dict):
                 yield f"{path} must be a dictionary, not {_shown(value)}"
@@ -144,19 +147,19 @@ class Schema:
             fields = self.types.get(kind)
             for key, its in value.items():
                 if fields is None:
-                    yield from self.problems(its, kind[2:], f"{path}.{key}")
+                    yield from self.problems(its, kind[2:], f"{path}.{key}", program)
                 elif key in fields:
-                    yield from self.problems(its, fields[key], f"{path}.{key}")
+                    yield from self.problems(its, fields[key], f"{path}.{key}", program)
                 else:
-                    yield self._unknown(kind, key, path)
+                    yield self._unknown(kind, key, path, program)
         else:
             yield from _scalar_problems(value, kind, path)
 
-    def _unknown(self, kind: str, key: str, path: str) -> str:
+    def _unknown(self, kind: str, key: str, path: str, program: str) -> str:
         runs = _runs("FIELDS").get(f"{kind}.{key}")
         close = difflib.get_close_matches(key, self.types[kind], 1, 0.6)
         hint = f" ({history(runs)})" if runs else f"; did you mean {close[0]}?" if close else ""
-        return f"{path}.{key} is no field of {kind} in kubelet 1.{self.minor}, which would ignore it{hint}"
+        return f"{path}.{key} is no field of {kind} in {program} 1.{self.minor}, which would ignore it{hint}"
 
     def gate_problem(self, gate: str, value: t.Any) -> str | None:
         """Why this kubelet would not start with this feature gate, or None."""

@@ -38,6 +38,7 @@ var (
 		"resource.QuantityValue": "quantity",
 		"json.RawMessage":        "any",
 	}
+	more        []reflect.Type // see kubeadm.go
 	unmarshaler = reflect.TypeOf((*json.Unmarshaler)(nil)).Elem()
 )
 
@@ -58,6 +59,8 @@ func name(t reflect.Type) string {
 		return "{}" + name(t.Elem())
 	case reflect.String, reflect.Bool, reflect.Int32, reflect.Int64, reflect.Uint, reflect.Uint32, reflect.Uint64, reflect.Float64:
 		return t.Kind().String()
+	case reflect.Float32:
+		return "float64"
 	case reflect.Int:
 		return "int64"
 	case reflect.Uint8:
@@ -120,7 +123,9 @@ func main() {
 			}
 		}
 	}
-	walk(reflect.TypeOf(kubelet.KubeletConfiguration{}))
+	for _, root := range append(more, reflect.TypeOf(kubelet.KubeletConfiguration{})) {
+		walk(root)
+	}
 	configuration := &kubelet.KubeletConfiguration{}
 	defaults.SetDefaults_KubeletConfiguration(configuration)
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"types": types, "gates": gates, "needs": needs, "defaults": configuration}); err != nil {

@@ -23,6 +23,14 @@ JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cer
         {"control_planes": ["a", "b"], "endpoint": "api:6443"},
         {"labels": {"node-role.kubernetes.io/worker": "", "rack": 7}},
         {"kubelet": {"kubeReserved": None, "maxPods": None}},
+        {"init": {"bootstrapTokens": [{"ttl": "5m0s"}], "nodeRegistration": {"taints": []}}},
+        {
+            "join_configuration": {
+                "apiVersion": "kubeadm.k8s.io/v1beta4",
+                "discovery": {"bootstrapToken": {"token": JOIN["token"]}},
+            }
+        },
+        {"kube_proxy": {"mode": "nftables", "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "24h"}}},
         {"kubelet": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "maxPods": 250}},
     ],
 )
@@ -37,6 +45,36 @@ def test_what_is_fine(input_):
         ({}, {"version": "latest"}, ["kubeadm_version 'latest' is not a version"]),
         ({}, {"version": "1.36"}, ["kubeadm_version '1.36' is not a version"]),
         ({"kubernetesVersion": "v1.36.2"}, {}, ["kubernetesVersion is '1.36.2'", "say it once"]),
+        (
+            {"networkin": {"podSubnet": "10.0.0.0/16"}},
+            {},
+            [
+                "kubeadm_cluster_configuration.networkin is no field of ClusterConfiguration in kubeadm 1.36",
+                "did you mean networking?",
+            ],
+        ),
+        (
+            {"networking": {"podSubnets": "10.0.0.0/16"}},
+            {},
+            ["kubeadm_cluster_configuration.networking.podSubnets", "podSubnet?"],
+        ),
+        (
+            {"apiServer": {"extraArgs": [{"name": "v", "value": 4}]}},
+            {},
+            ["kubeadm_cluster_configuration.apiServer.extraArgs[0].value must be a string, not 4", "put it in quotes"],
+        ),
+        ({"apiServer": {"extraArgs": {"v": "4"}}}, {}, ["extraArgs must be a list, not a dictionary"]),
+        ({}, {"init": {"nodeRegistration": {"taint": []}}}, ["kubeadm_init_configuration.nodeRegistration.taint", "taints?"]),
+        (
+            {},
+            {"join_configuration": {"discoveri": {}}},
+            ["kubeadm_join_configuration.discoveri", "JoinConfiguration in kubeadm 1.36"],
+        ),
+        (
+            {},
+            {"kube_proxy": {"Mode": "ipvs"}},
+            ["kubeadm_kube_proxy_configuration.Mode is no field of", "in kube-proxy 1.36", "mode?"],
+        ),
         ({}, {"control_planes": []}, ["kube_control_plane has no host"]),
         ({}, {"control_planes": ["a", "b"]}, ["2 hosts (a, b)", "kubeadm_control_plane_endpoint is empty"]),
         ({}, {"join": {**JOIN, "token": "s3cret"}}, ["kubeadm_join.token is not of the form"]),
