@@ -42,6 +42,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "uint32": (0, 2**32),
     "uint64": (0, 2**64),
 }
+_SHOWN = {"a string": str, "bool": bool, "int": int, "float": float}  # ansible-core's own kinds of them too
 _ZEROS: tuple[t.Any, ...] = (None, "", 0, False, [], {})
 
 
@@ -261,4 +262,5 @@ def _shown(value: t.Any) -> str:
         return "a dictionary"
     if isinstance(value, list):
         return "a list"
-    return f"{json.dumps(value)} ({'a string' if isinstance(value, str) else type(value).__name__})"
+    kind = next((name for name, its in _SHOWN.items() if isinstance(value, its)), "null")
+    return f"{json.dumps(value)} ({kind})"
