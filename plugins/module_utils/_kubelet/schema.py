@@ -159,7 +159,7 @@ class Schema:
     def _unknown(self, kind: str, key: str, path: str, program: str) -> str:
         runs = _runs("FIELDS").get(f"{kind}.{key}")
         close = difflib.get_close_matches(key, self.types[kind], 1, 0.6)
-        hint = f" ({history(runs)})" if runs else f"; did you mean {close[0]}?" if close else ""
+        hint = f" ({history(runs)})" if runs else f" (did you mean {close[0]}?)" if close else ""
         return f"{path}.{key} is no field of {kind} in {program} 1.{self.minor}, which would ignore it{hint}"
 
     def gate_problem(self, gate: str, value: t.Any) -> str | None:

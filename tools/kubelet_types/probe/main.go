@@ -76,16 +76,15 @@ func walk(t reflect.Type) {
 	if types[t.Name()] != nil {
 		return
 	}
-	fields := map[string]field{}
-	types[t.Name()] = fields
+	types[t.Name()] = map[string]field{}
+	fill(types[t.Name()], t)
+}
+
+func fill(fields map[string]field, t reflect.Type) {
 	for i := 0; i < t.NumField(); i++ {
 		tag, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		if options == "inline" || (tag == "" && t.Field(i).Anonymous) {
-			name(t.Field(i).Type)
-			for key, value := range types[t.Field(i).Type.Name()] {
-				fields[key] = value
-			}
-			delete(types, t.Field(i).Type.Name())
+			fill(fields, t.Field(i).Type)
 			continue
 		}
 		if tag == "-" || tag == "" {
