@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube import drain
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import boot, known, resource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import node as node_module
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.args import SPEC
@@ -212,6 +213,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(node_module, "PAUSE_S", 0.001)
+    monkeypatch.setattr(drain, "FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture
