@@ -61,8 +61,13 @@ def shapes(host: Host) -> list[t.Any]:
     """Mode and slices of every GPU, without ids: what a test compares."""
     outcome = info(host)
     assert outcome.ok, outcome.msg
+    return shapes_of(outcome.result["gpus"])
+
+
+def shapes_of(gpus: list[dict[str, t.Any]]) -> list[t.Any]:
+    """The same of GPUs that a run has told."""
     found = []
-    for gpu in outcome.result["gpus"]:
+    for gpu in gpus:
         slices = [(i["start"], i["profile"], sorted(d["profile"] for d in i["devices"])) for i in gpu["instances"]]
         found.append((gpu["mig"], gpu["mig_pending"], slices))
     return found

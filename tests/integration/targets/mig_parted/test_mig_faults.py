@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from fakegpu import Host
-from onhost import KILLED, document, info, parted, shapes
+from onhost import KILLED, document, info, parted, shapes, shapes_of
 
 MUTATING = ("SetMigMode", "Create", "Destroy")
 
@@ -44,12 +44,12 @@ class Prepared:
         self.new_shape = shapes(host)
         assert self.old_shape != self.new_shape
         self.back()
+        assert shapes(self.host) == self.old_shape
 
     def back(self) -> None:
         # In place: other processes may still have it mapped.
         with (self.host.directory / "state").open("r+b") as file:
             file.write(self.state)
-        assert shapes(self.host) == self.old_shape
 
     def mutating(self) -> list[int]:
         return [number for number, name in enumerate(self.calls, 1) if any(word in name for word in MUTATING)]
@@ -123,9 +123,10 @@ def killed_at(prepared: Prepared, numbers: t.Sequence[int], verb: str) -> None:
         again = parted(prepared.host, config=prepared.new)
         where = f"call {number} {prepared.calls[number - 1]} {verb}: {again.msg}"
         assert again.ok, where
+        found = parted(prepared.host, config=prepared.new)
+        assert not found.result["changed"], where
         # It may have taken another way, so the slices may lie elsewhere; what they are may not differ.
-        assert devices(shapes(prepared.host)) == devices(prepared.new_shape), where
-        assert not parted(prepared.host, config=prepared.new).result["changed"], where
+        assert devices(shapes_of(found.result["before"])) == devices(prepared.new_shape), where
         prepared.back()
 
 
