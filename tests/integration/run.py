@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,12 @@ import typing as t
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "testbed")]
+from bedlib import local
 
 
 def prepare(target: Path, folder: Path, aliases: list[str], stack: contextlib.ExitStack) -> dict[str, str]:
-    variables = {**os.environ, "OUTPUT_DIR": str(folder), "ANSIBLE_ROLES_PATH": str(HERE / "targets")}
+    variables = {**local.environment(), "OUTPUT_DIR": str(folder), "ANSIBLE_ROLES_PATH": str(HERE / "targets")}
     # The interpreter of this very environment also plays the node.
     variables["ANSIBLE_PYTHON_INTERPRETER"] = sys.executable
     variables["ANSIBLE_LOCALHOST_WARNING"] = variables["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "False"

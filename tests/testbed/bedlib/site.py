@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from . import compiled, host, hyperpod, inventory, mirror
+from . import compiled, host, hyperpod, inventory, local, mirror
 from .host import podman, podman_has
 from .inventory import Site
 from .prepare import Prepared, moto_folder
@@ -270,7 +270,7 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
     volumes = {**VOLUMES} if site.plain else {**VOLUMES, "nvme": hyperpod.DATA_DISK}
     as_on_a_disk = "exec,suid,dev"  # podman's volumes forbid these
     mounts = [word for what, target in volumes.items() for word in ("-v", f"{container}-{what}:{target}:{as_on_a_disk}")]
-    mounts += ["-v", f"{_compiled()}:{compiled.FOLDER}"]
+    mounts += ["-v", f"{local.kept()}:{compiled.FOLDER}"]
     if Path("/lib/modules").is_dir():
         mounts += ["-v", "/lib/modules:/lib/modules:ro"]
     return [
@@ -282,12 +282,6 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
         *("--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp:exec"),  # noqa: S108
         *mounts,
     ]
-
-
-def _compiled() -> Path:
-    folder = cache() / "compiled"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _files(site: Site, public_key: bytes, name: str) -> bytes:

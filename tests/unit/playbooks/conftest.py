@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "testbed"))
+from bedlib import local
 
 GROUPS = {"kube_control_plane": ["head"], "kube_node": ["worker"]}
 
@@ -44,7 +47,7 @@ def play(tmp_path: Path) -> Play:
         inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": children}}))
         done = subprocess.run(
             ["ansible-playbook", "--inventory", str(inventory), *arguments, playbook],
-            env={**os.environ, "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"},
+            env={**local.environment(), "ANSIBLE_HOME": str(tmp_path / "ansible"), "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "0"},
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
