@@ -8,6 +8,7 @@ PRIVATE: this module util is for this collection only and may change without not
 
 from __future__ import annotations
 
+import datetime
 import difflib
 import json
 import typing as t
@@ -33,7 +34,7 @@ _KINDS: dict[str, tuple[str, tuple[type, ...]]] = {
     "float64": ("a number", (int, float)),
     "duration": ("a duration such as 1m30s", (str,)),
     "quantity": ("a quantity such as 500m or 1Gi", (str, int)),
-    "time": ("a time", (str,)),
+    "time": ("a time such as 2026-01-31T12:00:00Z", (str, datetime.datetime)),  # YAML reads one without quotes as the latter
 }
 _BOUNDS: dict[str, tuple[int, int]] = {
     "int32": (-(2**31), 2**31),
@@ -43,6 +44,7 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "uint64": (0, 2**64),
 }
 _SHOWN = {"a string": str, "bool": bool, "int": int, "float": float}  # ansible-core's own kinds of them too
+_SECRETS = ("token", "tlsBootstrapToken", "certificateKey", "bootstrapToken", "bootstrapTokens")  # what is wrong there may be one
 _ZEROS: tuple[t.Any, ...] = (None, "", 0, False, [], {})
 
 
@@ -135,7 +137,7 @@ class Schema:
             return
         if kind.startswith("[]"):
             if not isinstance(value, list):
-                yield f"{path} must be a list, not {_shown(value)}"
+                yield f"{path} must be a list, not {_shown(value, path)}"
                 return
             for index, item in enumerate(value):
                 if item is None:  # an empty entry to the kubelet
@@ -143,7 +145,7 @@ class Schema:
                 yield from self.problems(item, kind[2:], f"{path}[{index}]", program)
         elif kind.startswith("{}") or kind in self.types:
             if not isinstance(value, dict):
-                yield f"{path} must be a dictionary, not {_shown(value)}"
+                yield f"{path} must be a dictionary, not {_shown(value, path)}"
                 return
             fields = self.types.get(kind)
             for key, its in value.items():
@@ -244,7 +246,7 @@ def _scalar_problems(value: t.Any, kind: str, path: str) -> t.Iterator[str]:
             hint = "; put it in quotes"
         elif isinstance(value, str) and kind != "string":
             hint = "; without quotes"
-        yield f"{path} must be {wish}, not {_shown(value)}{hint}"
+        yield f"{path} must be {wish}, not {_shown(value, path)}{hint}"
         return
     if isinstance(value, int) and not _BOUNDS.get(kind, (value, 0))[0] <= value < _BOUNDS.get(kind, (0, value + 1))[1]:
         yield f"{path} is {value}, which is out of range for {kind}"
@@ -257,10 +259,11 @@ def _scalar_problems(value: t.Any, kind: str, path: str) -> t.Iterator[str]:
         yield f"{path}: {error}"
 
 
-def _shown(value: t.Any) -> str:
+def _shown(value: t.Any, path: str) -> str:
     if isinstance(value, dict):
         return "a dictionary"
     if isinstance(value, list):
         return "a list"
-    kind = next((name for name, its in _SHOWN.items() if isinstance(value, its)), "null")
-    return f"{json.dumps(value)} ({kind})"
+    kind = next((name for name, its in _SHOWN.items() if isinstance(value, its)), "a date")
+    secret = path.rpartition(".")[2].partition("[")[0] in _SECRETS
+    return f"{'what it is' if secret else json.dumps(value, default=str)} ({'not shown' if secret else kind})"

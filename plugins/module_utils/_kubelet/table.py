@@ -6,7 +6,8 @@
 PRIVATE: this module util is for this collection only and may change without notice.
 
 A line is a name and what it was from which minor on: `name A 33:B 36:-` is A up to 32, B in 33 to 35, gone from 36.
-FIELDS: `Type.field` and its type (`?T` pointer, `[]T` list, `{}T` map from strings). DEFAULTS: JSON. GATES: a alpha, b beta,
+FIELDS: `Type.field` and its type (`?T` pointer, `[]T` list, `{}T` map from strings), from 34 on those of kubeadm
+and kube-proxy, too. DEFAULTS: JSON. GATES: a alpha, b beta,
 g stable, d deprecated, p not settable; upper case: locked; `+`: on by default. DEPENDENCIES: the gates without which one
 cannot be on. FLAGS: the field that a flag sets.
 OPTIONS: policy options of the cpu and topology managers, with a, b, g as for gates.

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.plugin_utils.kubeadm_live_problems import kubeadm_live_problems
 from ansible_collections.gpufleet.k8s.plugins.plugin_utils.kubeadm_problems import kubeadm_problems
@@ -30,6 +32,7 @@ JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cer
                 "discovery": {"bootstrapToken": {"token": JOIN["token"]}},
             }
         },
+        {"init": {"bootstrapTokens": [{"expires": datetime.datetime(2026, 12, 1, tzinfo=datetime.timezone.utc)}]}},
         {"kube_proxy": {"mode": "nftables", "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "24h"}}},
         {"kubelet": {"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration", "maxPods": 250}},
     ],
@@ -75,6 +78,26 @@ def test_what_is_fine(input_):
             {"kube_proxy": {"Mode": "ipvs"}},
             ["kubeadm_kube_proxy_configuration.Mode is no field of", "in kube-proxy 1.36", "mode?"],
         ),
+        (
+            {},
+            {"init": {"bootstrapTokens": [{"expires": datetime.date(2026, 12, 1)}]}},
+            ["kubeadm_init_configuration.bootstrapTokens[0].expires must be a time such as", 'not "2026-12-01" (a date)'],
+        ),
+        (
+            {},
+            {"join_configuration": {"discovery": {"bootstrapToken": {"token": 123456.25}}}},
+            ["kubeadm_join_configuration.discovery.bootstrapToken.token must be a string", "not shown", "put it in quotes"],
+        ),
+        (
+            {},
+            {"init": {"bootstrapTokens": ["s3cret"]}},
+            ["kubeadm_init_configuration.bootstrapTokens[0] must be a dictionary", "not shown"],
+        ),
+        (
+            {},
+            {"join_configuration": {"discovery": {"bootstrapToken": "s3cret"}}},
+            ["bootstrapToken must be a dictionary", "not shown"],
+        ),
         ({}, {"control_planes": []}, ["kube_control_plane has no host"]),
         ({}, {"control_planes": ["a", "b"]}, ["2 hosts (a, b)", "kubeadm_control_plane_endpoint is empty"]),
         ({}, {"join": {**JOIN, "token": "s3cret"}}, ["kubeadm_join.token is not of the form"]),
@@ -105,7 +128,7 @@ def test_what_is_fine(input_):
 def test_what_is_refused(configuration, input_, says):
     (problem,) = kubeadm_problems(configuration, **{**FINE, **input_})
     assert all(part in problem for part in says)
-    assert "s3cret" not in problem
+    assert "s3cret" not in problem and "123456.25" not in problem
 
 
 WANTED = {"networking": {"podSubnet": "10.244.0.0/16"}}
