@@ -128,7 +128,11 @@ def clean() -> None:
         # What the Go tool caches is read-only, which rmtree does not remove.
         subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=True)
         shutil.rmtree(environments.CACHE)
-    print(f"removed {environments.CACHE} and the node image; packages that were installed with apt-get stay")
+    print(f"removed {environments.CACHE} and the node image")
+    print(
+        "What stays: packages that were installed with apt-get; Go's and pip's own caches, which other work on this machine uses too"
+    )
+    print("(`go clean -cache -modcache` and `pip cache purge` empty them)")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ options:
     description:
       - Name of the set. What was applied under it is remembered in the ConfigMap C(gpufleet-set-<name>), for O(prune) and
         O(state=absent).
+      - A set needs O(manifests), O(content) or O(kustomize), where C([]) is a set of nothing.
     type: str
   state:
     description:

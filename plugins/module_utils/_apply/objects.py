@@ -106,7 +106,8 @@ def _rank(obj: Object) -> int:
 
 def defined_kinds(objects: t.Iterable[Object]) -> set[tuple[str, str]]:
     """(group, kind) of every CustomResourceDefinition in the set."""
-    return {(o["spec"]["group"], o["spec"]["names"]["kind"]) for o in objects if o["kind"] == CRD}
+    specs = [o["spec"] for o in objects if o["kind"] == CRD and "spec" in o]  # without one: enough of a manifest to delete it
+    return {(spec["group"], spec["names"]["kind"]) for spec in specs}
 
 
 # overrides -----------------------------------------------------------------------------------------------------------

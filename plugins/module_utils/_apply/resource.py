@@ -54,7 +54,9 @@ class ApplyResource(Resource[Observed]):
         keys = {ref.key for ref in refs}
         formerly = [ref for o in self.own for ref in remembered(found.get(ref_of(o))) if ref.key not in keys]
         there = self._get([ref.manifest() for ref in formerly])[0]
-        stale = [ref for ref in formerly if ref in there]
+        # One object can have two references: a cluster-scoped one keeps the namespace of its set, and groups are renamed.
+        wished = {obj["metadata"]["uid"] for obj in found.values()}
+        stale = [ref for ref in formerly if ref in there and there[ref]["metadata"]["uid"] not in wished]
         if not self.present:
             stale += [ref for ref in refs if ref in found]
             return Observed(
@@ -68,6 +70,11 @@ class ApplyResource(Resource[Observed]):
 
     def _render(self) -> list[Object]:
         params = self.params
+        if self.present and params["name"] and all(params[source] is None for source in ("manifests", "content", "kustomize")):
+            raise PlanError(
+                f"the set '{params['name']}' has no source, which would delete all that it applied: give `manifests`, `content` or"
+                " `kustomize`; leave `name` out to wait only; `content: []` or `state: absent` if all of it shall go"
+            )
         objects: list[Object] = []
         for path in params["manifests"] or ():
             if "://" in path:

@@ -201,20 +201,18 @@ class Host:
 
     def _certificates(self) -> dict[str, str]:
         """Expiry (ISO 8601) by file, for what kubeadm and the kubelet use; a kubeconfig counts with its client certificate."""
-        expiry = {}
         kubelet = self.root / "var/lib/kubelet/pki/kubelet-client-current.pem"
-        for path in [*self.root.glob("etc/kubernetes/pki/**/*.crt"), kubelet]:
-            expiry[path] = self._text(str(path.relative_to(self.root)))
-        for path in self.root.glob("etc/kubernetes/*.conf"):
-            data = dict(KUBECONFIG_FIELD.findall(self._text(str(path.relative_to(self.root))))).get("client-certificate-data")
-            if data:
-                expiry[path] = base64.b64decode(data).decode("ascii", "replace")
+        kubeconfigs = set(self.root.glob("etc/kubernetes/*.conf"))
         found = {}
-        for path, pem in sorted(expiry.items()):
+        for path in sorted({*self.root.glob("etc/kubernetes/pki/**/*.crt"), kubelet, *kubeconfigs}):
+            pem = self._text(str(path.relative_to(self.root)))
             try:
+                if path in kubeconfigs:
+                    encoded = dict(KUBECONFIG_FIELD.findall(pem)).get("client-certificate-data", "")
+                    pem = base64.b64decode(encoded).decode("ascii", "replace")
                 found["/" + str(path.relative_to(self.root))] = _certificate.read(pem).not_after.isoformat()
             except ValueError:
-                continue  # not there, or without a certificate
+                continue  # not there, without a certificate, or cut off by whatever killed kubeadm
         return found
 
     def _leftovers(self) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from .host import LEFTOVER_CHAINS, TRACES, Host, Observed
 
 LOCK = "/run/gpufleet-kubeadm.lock"
 ADDRESS_FAMILIES = ("iptables", "ip6tables")
+BOOTSTRAP_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")  # k8s.io/cluster-bootstrap, token/api
 
 
 class KubeadmNode(Resource[Observed]):
@@ -167,6 +168,7 @@ class KubeadmNode(Resource[Observed]):
     def _tail(self, text: str, lines: int = 8) -> str:
         for secret in (self.params.get("token"), self.params.get("certificate_key")):
             text = text.replace(secret, HIDDEN) if secret else text
+        text = BOOTSTRAP_TOKEN.sub(HIDDEN, text)  # `kubeadm init` prints those of its configuration, or the one that it made
         return "\n".join(text.strip().splitlines()[-lines:])
 
     def _reset(self, lock: int) -> None:

@@ -40,7 +40,14 @@ def read(name: str) -> Site | None:
     return Site(**json.loads(path.read_text())) if path.exists() else None
 
 
+def _check(name: str) -> None:
+    """Raises BedError for what is no name: an empty one would be a label of every site, and `..` a folder that is not a site's."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
+        raise BedError(f"site name {name!r}: use up to 40 lower-case letters, digits and dashes, a letter first")
+
+
 def _existing(name: str) -> Site:
+    _check(name)
     site = read(name)
     if site is None:
         raise BedError(f"there is no site {name}; `bed list` names those that exist, `bed up {name}` makes it")
@@ -72,8 +79,7 @@ def free_network(taken: t.Iterable[str]) -> str:
 
 def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | None, plain: bool | None) -> Site:
     """Makes what is not there yet; what is there and healthy stays as it is."""
-    if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
-        raise BedError(f"site name {name!r}: use up to 40 lower-case letters, digits and dashes, a letter first")
+    _check(name)
     with lock(f"site-{name}"):
         site = _claim(name, nodes, control_planes, plain)
         folder = sites() / name
@@ -98,6 +104,7 @@ def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | N
 
 def down(name: str) -> None:
     """Also after an interrupted `up`: goes by the names and labels of what is there, not by what was recorded."""
+    _check(name)
     with lock(f"site-{name}", keep=False):
         folder = sites() / name
         if shutil.which("podman") is None:  # a fresh machine: a scenario's first step is to remove what an earlier run left
@@ -109,7 +116,7 @@ def down(name: str) -> None:
                 run(["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "node"], check=False)
         containers = podman("ps", "-aq", "--filter", f"label={LABEL}={name}").split()
         if containers:
-            podman("rm", "--force", "--time", "0", *containers)
+            _remove(*containers)
         mine = re.compile(rf"gpufleet-{re.escape(name)}-ip-(\d+-){{4}}[a-z]+")
         volumes = [volume for volume in podman("volume", "ls", "-q").split() if mine.fullmatch(volume)]
         if volumes:
@@ -196,10 +203,16 @@ def _state(container: str) -> str:
     return podman("container", "inspect", "--format", "{{.State.Status}}", container, check=False)
 
 
+def _remove(*containers: str) -> None:
+    """At once. `podman rm --time 0` would do, but podman 3 (Ubuntu 22.04) does not know it."""
+    podman("kill", *containers, check=False)
+    podman("rm", "--force", "--ignore", *containers)
+
+
 def _services(site: Site, prepared: Prepared) -> None:
     name = f"gpufleet-{site.name}-services"
     if _state(name) != "running":
-        podman("rm", "--force", "--time", "0", "--ignore", name)
+        _remove(name)
         mounts = {
             mirror.root(): "/srv/mirror",
             cache() / "registry": "/srv/registry",
@@ -233,7 +246,7 @@ def _node(site: Site, image: str, key: Path, name: str, address: str) -> None:
     state = _state(container)
     fresh = state in ("", "created", "configured", "initialized")  # killed before it first started
     if fresh:
-        podman("rm", "--force", "--time", "0", "--ignore", container)
+        _remove(container)
         podman("create", *_options(site, container, name, address), image, "/lib/systemd/systemd")
         files = _files(site, key.with_suffix(".pub").read_bytes(), name)
         try:

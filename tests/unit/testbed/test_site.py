@@ -49,6 +49,22 @@ def test_on_a_machine_without_podman_there_is_nothing_to_remove(monkeypatch: pyt
     assert not left.exists()
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "../../x", "Dev", "a b"])
+@pytest.mark.parametrize("what", [site.down, site.inventory_folder])
+def test_what_is_no_name_touches_nothing(
+    what: t.Callable[[str], object], name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An empty name would be a label of every site, and `..` a folder that is not a site's."""
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / "cache" / "sites" / "dev").mkdir(parents=True)
+    (tmp_path / "x").mkdir()
+    with pytest.raises(BedError, match="use up to 40 lower-case letters"):
+        what(name)
+    assert (tmp_path / "cache" / "sites" / "dev").exists()
+    assert (tmp_path / "x").exists()
+
+
 def test_sites_are_outside_kubeadms_service_addresses() -> None:
     """kube-proxy drops what goes to an address of the Service range that is no Service: 10.96.0.0/12."""
     assert not 96 <= int(inventory.PREFIX.split(".")[1]) <= 111

@@ -251,6 +251,25 @@ def test_cluster_scoped_custom_resources_need_no_care(run: Run, api: KubeApi, ns
     assert not exists(api, "/apis/scope.example/v1/globes/g")
 
 
+def test_another_namespace_takes_nothing_that_is_still_wished(run: Run, api: KubeApi, ns: str) -> None:
+    """Cluster-scoped objects are remembered with the namespace of their set."""
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "moves"}, "rules": []}
+    crd, data = definition("moves.example"), config("moves", a="1")
+    run(name="moves", content=[role, crd, data], namespace="default")
+    options: dict[str, t.Any] = {"name": "moves", "content": [role, crd, data], "namespace": ns}
+    predicted, result = run(check=True, **options), run(**options)
+    assert predicted["actions"] == result["actions"]
+    assert [(o["kind"], o["action"]) for o in result["objects"] if o["action"] == "deleted"] == [("ConfigMap", "deleted")]
+    assert exists(api, "/apis/rbac.authorization.k8s.io/v1/clusterroles/moves")
+    assert exists(api, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.moves.example")
+    assert not exists(api, "/api/v1/namespaces/default/configmaps/moves")
+    assert not run(**options)["changed"]
+    assert run(name="moves", content=[role], namespace="default")["changed"]
+    assert exists(api, "/apis/rbac.authorization.k8s.io/v1/clusterroles/moves")
+    run(name="moves", state="absent")
+    assert not exists(api, "/apis/rbac.authorization.k8s.io/v1/clusterroles/moves")
+
+
 def test_large_definitions(run: Run, api: KubeApi) -> None:
     """Client-side apply stops at 256 KiB, a request of etcd at 1.5 MiB; a set may be much larger."""
     content = [definition(f"g{n}.big.example", description="x" * (1 << 20)) for n in range(6)]
@@ -295,6 +314,15 @@ def test_a_set_does_not_prune_what_another_applied(run: Run, api: KubeApi, ns: s
     assert not exists(api, f"/api/v1/namespaces/{ns}/configmaps/r")
 
 
+def test_a_set_without_sources_is_a_mistake(run: Run, api: KubeApi, ns: str) -> None:
+    """Its name beside `wait_for`, or a forgotten `manifests`, would delete all of it."""
+    run(name="kept", content=config("kept", ns, a="1"))
+    for options in ({}, {"wait_for": [{"kind": "ConfigMap", "name": "kept", "namespace": ns}]}):
+        with pytest.raises(PlanError, match="the set 'kept' has no source, which would delete all that it applied: give"):
+            run(name="kept", **options)
+    assert exists(api, f"/api/v1/namespaces/{ns}/configmaps/kept")
+
+
 def test_absent(run: Run, api: KubeApi) -> None:
     content = [
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "gone"}},
@@ -319,6 +347,10 @@ def test_absent(run: Run, api: KubeApi) -> None:
     assert exists(api, "/api/v1/namespaces/kube-system")
     assert not run(name="gone", state="absent")["changed"]
     assert not run(state="absent", content=content[2:])["changed"], "a kind that is no longer known is gone"
+    stub = {key: content[2][key] for key in ("apiVersion", "kind", "metadata")}
+    assert not run(state="absent", content=[stub])["changed"]
+    run(content=content[2])
+    assert run(state="absent", content=[stub])["changed"], "a name is enough to delete a definition"
 
 
 def test_absent_says_what_holds_on(run: Run, api: KubeApi, ns: str) -> None:

@@ -14,7 +14,7 @@ import time
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError
 
 UTC = datetime.timezone.utc
 KUBECONFIG = """apiVersion: v1
@@ -94,6 +94,16 @@ def test_a_kubeconfig_that_was_cut_off_is_none(host, kubeconfig):
     for length in (0, 40, len(kubeconfig) // 2):
         host.write("etc/kubernetes/kubelet.conf", kubeconfig[:length])
         assert host.look().kubeconfig is None
+
+
+def test_a_client_certificate_that_was_cut_off_has_no_expiry(host, kubeconfig, pem):
+    whole = embedding(kubeconfig, pem)
+    start = whole.index("client-certificate-data: ") + len("client-certificate-data: ")
+    for length in range(start, start + 9):  # not only whole groups of base64
+        host.write("etc/kubernetes/admin.conf", whole[:length])
+        assert host.look().certificates == {}
+    host.write("etc/kubernetes/admin.conf", whole)
+    assert list(host.look().certificates) == ["/etc/kubernetes/admin.conf"]
 
 
 @pytest.mark.parametrize(
@@ -190,3 +200,18 @@ To see the stack trace of this error execute with --v=5 or higher""".replace("\\
     assert planned().changed
     with pytest.raises(PlanError, match=r'the ClusterConfiguration for n: strict .* unknown field "networkin"'):
         planned(networkin={})
+
+
+def test_tokens_that_kubeadm_prints_are_not_shown(host, tmp_path):
+    host.program(
+        "kubeadm",
+        "echo '[bootstrap-token] Using token: abcdef.0123456789abcdef'; echo to join: 9s08es.a9de0cq5xmd3r5f3 >&2; exit 1",
+    )
+    made = Host(str(tmp_path / "bin"), str(tmp_path))
+    node = KubeadmNode({"name": "n", "state": "present", "config": [], "timeout": 60, "bin_dir": ""}, made)
+    with pytest.raises(ApplyError) as caught:
+        node._run([str(tmp_path / "bin" / "kubeadm"), "init"])
+    shown = f"{caught.value.message} {caught.value.facts}"
+    assert "Using token: " in shown
+    assert "0123456789abcdef" not in shown
+    assert "a9de0cq5xmd3r5f3" not in shown
