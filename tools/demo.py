@@ -129,9 +129,7 @@ def clean() -> None:
         subprocess.run(["chmod", "-R", "u+w", str(environments.CACHE)], check=True)
         shutil.rmtree(environments.CACHE)
     print(f"removed {environments.CACHE} and the node image")
-    print(
-        "What stays: packages that were installed with apt-get; Go's and pip's own caches, which other work on this machine uses too"
-    )
+    print("What stays: packages of apt-get; Go's and pip's own caches, which other work on this machine uses as well")
     print("(`go clean -cache -modcache` and `pip cache purge` empty them)")
 
 

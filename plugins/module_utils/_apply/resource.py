@@ -72,8 +72,8 @@ class ApplyResource(Resource[Observed]):
         params = self.params
         if self.present and params["name"] and all(params[source] is None for source in ("manifests", "content", "kustomize")):
             raise PlanError(
-                f"the set '{params['name']}' has no source, which would delete all that it applied: give `manifests`, `content` or"
-                " `kustomize`; leave `name` out to wait only; `content: []` or `state: absent` if all of it shall go"
+                f"the set '{params['name']}' has no source, which would delete all that it applied: give `manifests`, `content`"
+                " or `kustomize`; leave `name` out to wait only; `content: []` or `state: absent` if all of it shall go"
             )
         objects: list[Object] = []
         for path in params["manifests"] or ():

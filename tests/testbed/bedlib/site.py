@@ -41,7 +41,7 @@ def read(name: str) -> Site | None:
 
 
 def _check(name: str) -> None:
-    """Raises BedError for what is no name: an empty one would be a label of every site, and `..` a folder that is not a site's."""
+    """Raises BedError for what is no name: an empty one would be a label of every site, `..` a folder that is not a site's."""
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise BedError(f"site name {name!r}: use up to 40 lower-case letters, digits and dashes, a letter first")
 
