@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+# The task needs no rights of others, and there is nobody who would give them.
+BECOME = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_become_exe": "/nowhere/sudo"}
 KUBECTL = """#!/usr/bin/env python3
 import json, sys
 
@@ -30,8 +32,9 @@ def report(path: Path) -> tuple[bool, list[str]]:
     return verdict["ok"], [failure["message"] for failure in verdict["failures"]]
 
 
-def test_no_host_answers(play: t.Any, tmp_path: Path) -> None:
-    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"))
+@pytest.mark.parametrize("variables", [{}, BECOME])
+def test_no_host_answers(play: t.Any, tmp_path: Path, variables: dict[str, t.Any]) -> None:
+    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"), **variables)
     assert said.status == 2
     assert "3 check(s) failed" in said.text
     ok, messages = report(tmp_path / "verdict.json")
