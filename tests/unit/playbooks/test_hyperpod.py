@@ -119,31 +119,44 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
-def test_a_dead_worker_does_not_stop_the_daily_run(play: t.Any, aws: t.Any, tmp_path: Path, programs: None) -> None:
-    """Up to what asks the cluster, of which there is none here."""
+@pytest.fixture
+def daily(play: t.Any, aws: t.Any, tmp_path: Path, programs: None) -> t.Any:
+    """The daily run, as a dry run, of a site whose worker does not answer: up to what asks the cluster, of which there is none here."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
-        outside.connect(("192.0.2.1", 9))
+        outside.connect(("192.0.2.1", 9))  # sends nothing
         address = outside.getsockname()[0]
     instance = {"InstanceName": "controller-1", "InstanceId": "i-07259dd159a1c7130", "CustomerIpAddress": address}
-    platform = tmp_path / "resource_config.json"
-    platform.write_text(
-        json.dumps(
-            {
-                "ClusterConfig": {"ClusterName": "a", "ClusterArn": "arn:aws:sagemaker:us-west-2:123456789012:cluster/kb8v11zrrpvr"},
-                "InstanceGroups": [{"Name": "controller", "InstanceType": "ml.m5.2xlarge", "Instances": [instance]}],
-            }
+    config = {
+        "ClusterConfig": {"ClusterName": "a", "ClusterArn": "arn:aws:sagemaker:us-west-2:123456789012:cluster/kb8v11zrrpvr"},
+        "InstanceGroups": [{"Name": "controller", "InstanceType": "ml.m5.2xlarge", "Instances": [instance]}],
+    }
+    (tmp_path / "resource_config.json").write_text(json.dumps(config))
+
+    def run(**options: t.Any) -> t.Any:
+        return play(
+            "gpufleet.k8s.hyperpod",
+            "--check",
+            "--tags=token",
+            "--limit=kube_control_plane",
+            each={"head": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
+            hyperpod_resource_config=str(tmp_path / "resource_config.json"),
+            hyperpod_token_host="localhost",
+            hyperpod_aws={"endpoint_url": aws.url, "access_key": "AKIAtesting", "secret_key": "verysecret", **options},
         )
-    )
-    said = play(
-        "gpufleet.k8s.hyperpod",
-        "--check",
-        "--tags=token",
-        "--limit=kube_control_plane",
-        each={"head": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
-        hyperpod_resource_config=str(platform),
-        hyperpod_token_host="localhost",
-        hyperpod_aws={"endpoint_url": aws.url, "access_key": "testing", "secret_key": "testing"},
-    )
+
+    return run
+
+
+def test_a_dead_worker_does_not_stop_the_daily_run(daily: t.Any, aws: t.Any) -> None:
+    said = daily()
     assert said.status == 0, said.text
     assert "Say that the secret follows the cluster] *" in said.text
     assert [call.action for call in aws.calls] == ["secretsmanager:GetSecretValue"]
+
+
+def test_an_option_for_aws_that_there_is_not_is_named_before_anybody_is_asked(daily: t.Any, aws: t.Any) -> None:
+    said = daily(regoin="us-east-1")
+    assert said.status == 2
+    assert "hyperpod_aws.regoin. Supported parameters include: access_key, aws_ca_bundle, endpoint_url, kms_key_id," in said.text
+    assert not any(value in said.text for value in ("us-east-1", "verysecret", "AKIAtesting"))
+    assert not aws.calls
