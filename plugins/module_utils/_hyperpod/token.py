@@ -38,7 +38,9 @@ class Unsettled(VerifyError):
 class TokenResource(Resource[Observed]):
     """`kube` is the cluster, or why none is known: then only the secret can be removed."""
 
-    def __init__(self, kube: KubeClient | NoKubeconfig, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None) -> None:
+    def __init__(
+        self, kube: KubeClient | NoKubeconfig, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None
+    ) -> None:
         self._kube = kube
         self.store = store
         self.wanted = wanted

@@ -47,7 +47,9 @@ def play(tmp_path: Path) -> Play:
             path.write_text(json.dumps(playbook))
             playbook = str(path)
         everywhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_become": False, **variables}
-        children = {group: {"hosts": {host: (each or {}).get(host, {}) for host in hosts}} for group, hosts in (groups or GROUPS).items()}
+        children = {
+            group: {"hosts": {host: (each or {}).get(host, {}) for host in hosts}} for group, hosts in (groups or GROUPS).items()
+        }
         inventory = tmp_path / "hosts.json"
         inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": children}}))
         done = subprocess.run(

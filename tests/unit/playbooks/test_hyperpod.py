@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hyperpod.yml refuses before a host is asked anything, the files that it fetches before it changes anything, and the daily run."""
+"""What hyperpod.yml refuses before a host is asked anything, the files that it fetches before any change, and the daily run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ import yaml
 
 PLAYBOOK = Path(__file__).resolve().parents[3] / "playbooks" / "hyperpod.yml"
 UNITS = ["containerd.service", "kubelet.service", "var-lib-kubelet.mount"]
-STATE = "FragmentPath=\nLoadState=not-found\nUnitFileState=\nActiveState=inactive\nActiveEnterTimestamp=\nSubState=dead\nResult=success\nJob="
+STATE = """FragmentPath=
+LoadState=not-found
+UnitFileState=
+ActiveState=inactive
+ActiveEnterTimestamp=
+SubState=dead
+Result=success
+Job="""
 
 
 @pytest.mark.parametrize(
@@ -121,7 +128,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def daily(play: t.Any, aws: t.Any, tmp_path: Path, programs: None) -> t.Any:
-    """The daily run, as a dry run, of a site whose worker does not answer: up to what asks the cluster, of which there is none here."""
+    """The daily run of a site whose worker does not answer, as a dry run: up to what asks the cluster, which is not there."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
         outside.connect(("192.0.2.1", 9))  # sends nothing
         address = outside.getsockname()[0]

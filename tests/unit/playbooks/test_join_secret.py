@@ -78,7 +78,9 @@ def test_an_option_that_there_is_not_is_named_though_the_task_is_silent(ask: t.A
 
 
 def test_the_authorities_for_aws_are_those_of_the_first_question(ask: t.Any) -> None:
-    said = ask("reach", hyperpod_token_host="head", hyperpod_aws={"endpoint_url": "https://127.0.0.1:9", "aws_ca_bundle": "/nowhere/ca"})
+    said = ask(
+        "reach", hyperpod_token_host="head", hyperpod_aws={"endpoint_url": "https://127.0.0.1:9", "aws_ca_bundle": "/nowhere/ca"}
+    )
     assert said.status == 2
     assert "/nowhere/ca" in said.text or "No such file" in said.text, said.text
 
@@ -90,9 +92,7 @@ def test_a_live_site_asks_too_before_anything_is_changed(ask: t.Any, aws: t.Any,
     """Nobody joins, but the secret is published."""
     aws.client().create_secret(Name="theirs", SecretString=json.dumps({**THEIRS, "cluster_id": "otherone1234"}))
     aws.calls.clear()
-    said = ask(
-        "preflight", *flags, joining=False, hyperpod_secret_name="theirs", hyperpod_aws={"endpoint_url": aws.url, **KEYS}
-    )
+    said = ask("preflight", *flags, joining=False, hyperpod_secret_name="theirs", hyperpod_aws={"endpoint_url": aws.url, **KEYS})
     assert said.status == (2 if asked else 0), said.text
     assert ("it is of the HyperPod cluster otherone1234" in said.text) == asked
     assert [call.action for call in aws.calls] == ["secretsmanager:GetSecretValue"] * asked

@@ -42,7 +42,9 @@ BECOME = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_beco
 
 
 @pytest.mark.parametrize(("flags", "variables"), [([], {}), (["--check"], BECOME)])
-def test_all_hosts_are_on_it_and_nothing_counts_as_changed(play: t.Any, tmp_path: Path, flags: list[str], variables: dict[str, t.Any]) -> None:
+def test_all_hosts_are_on_it_and_nothing_counts_as_changed(
+    play: t.Any, tmp_path: Path, flags: list[str], variables: dict[str, t.Any]
+) -> None:
     file = tmp_path / "layout.svg"
     said = play(PLAYS, *flags, groups={"gpu": ["a", "b"]}, mig_picture=str(file), **variables)
     assert said.status == 0 and "changed=0" in said.text and "changed=1" not in said.text, said.text

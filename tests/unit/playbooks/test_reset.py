@@ -15,7 +15,7 @@ import yaml
 
 LEAVE = Path(__file__).resolve().parents[3] / "roles" / "kubeadm" / "tasks" / "leave.yml"
 HERE = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
-SECRET = "hyperpod-k8s-kb8v11zrrpvr"  # noqa: S105 a name
+SECRET = "hyperpod-k8s-kb8v11zrrpvr"
 
 
 @pytest.mark.parametrize("limit", [(), ("--limit=worker",), ("--limit=head",)])
@@ -71,7 +71,10 @@ def leave(play: t.Any, tmp_path: Path) -> t.Any:
 
 @pytest.mark.parametrize(
     ("kubectl", "says"),
-    [("", "The API did not delete the Nodes: head did not answer: "), ("echo refused >&2; exit 1", "the Nodes: refused. They are gone")],
+    [
+        ("", "The API did not delete the Nodes: head did not answer: "),
+        ("echo refused >&2; exit 1", "the Nodes: refused. They are gone"),
+    ],
 )
 def test_a_cluster_that_does_not_answer_keeps_no_worker(leave: t.Any, kubectl: str, says: str) -> None:
     said, freed = leave(kubectl)

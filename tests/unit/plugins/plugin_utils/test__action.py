@@ -23,7 +23,9 @@ class Plugin(_action.ApiAction):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., dict[str, t.Any]]:
-    def run(host: str, hosts: list[str], *, variable: bool = False, keyword: bool = False, **arguments: t.Any) -> dict[str, t.Any]:
+    def run(
+        host: str, hosts: list[str], *, variable: bool = False, keyword: bool = False, **arguments: t.Any
+    ) -> dict[str, t.Any]:
         monkeypatch.setattr(_action.ActionBase, "run", lambda *_: {})
         plugin = object.__new__(Plugin)
         monkeypatch.setattr(plugin, "_execute_module", lambda **_: dict(SENT), raising=False)
