@@ -78,6 +78,8 @@ attributes:
       - For a host with a local connection (for example with C(delegate_to=localhost)) everything runs in the controller's own
         process. For any other host the module is sent there as usual, because an API in a private subnet is often reachable only
         from the control plane.
+      - With C(become) it runs in a process of its own. For a controller that is no host of the inventory only the keyword counts,
+        since C(ansible_become) for all hosts was not meant for it.
   platform:
     description: The systems that the module runs on.
     support: full

@@ -42,7 +42,7 @@ notes:
   - For tasks with C(environment), and for hosts other than the controller, the variables are those of the host.
 """
 
-    # For modules that write: those that wait have a limit of their own.
+    # For modules that write: those that wait have another default.
     RETRY = r"""
 options:
   retry_budget:

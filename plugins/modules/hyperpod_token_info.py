@@ -38,6 +38,13 @@ options:
       - Seconds to wait. With V(0), the secret is read once. Pauses are random, up to 15 seconds, so that many workers spread out.
     type: int
     default: 300
+  retry_budget:
+    description:
+      - Seconds that pauses between attempts may add up to when AWS throttles, fails or does not answer; for all calls of one task
+        together, and beyond O(wait_timeout) where a look began within it. With V(0), a look is one attempt, and only
+        O(wait_timeout) allows for another.
+    type: int
+    default: 0
 notes:
   - RV(join) holds the token, so give the task and those that use it C(no_log=true).
   - It needs the permission C(secretsmanager:GetSecretValue) on that secret and nothing else; see C(docs/iam.md).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible.errors import AnsibleActionFail
+from ansible.constants import LOCALHOST
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -34,10 +34,20 @@ class ApiAction(ActionBase):
     _supports_check_mode = True
     _supports_async = True
 
+    def _become(self, task_vars: dict[str, t.Any]) -> bool:
+        """Whether the task is to run as somebody else.
+
+        Where the controller is no host of the inventory, `ansible_become` of the group `all`, which it is in all the same, was
+        meant for the others: only the keyword counts.
+        """
+        host = self._task.delegate_to or task_vars.get("inventory_hostname")
+        implicit = host in LOCALHOST and host not in task_vars.get("groups", {}).get("all", [])
+        return bool(self._play_context.become and (self._task.become or not implicit))
+
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         super().run(tmp, task_vars)
         environment = any(self._task.environment or ())
-        if self._connection.transport != "local" or self._task.async_val or environment or self._play_context.become:
+        if self._connection.transport != "local" or self._task.async_val or environment or self._become(task_vars or {}):
             return self._execute_module(
                 module_name=self.MODULE, module_args=self._task.args, task_vars=task_vars, wrap_async=self._task.async_val
             )
@@ -45,7 +55,8 @@ class ApiAction(ActionBase):
         options = spec.pop("argument_spec")
         validated = ArgumentSpecValidator(options, **spec).validate(self._task.args)
         if validated.error_messages:
-            raise AnsibleActionFail("; ".join(validated.error_messages))
+            # Not raised, which `failed_when` cannot catch and `no_log` hides
+            return {"failed": True, "changed": False, "msg": "; ".join(validated.error_messages)}
         entry: Entry = type(self).ENTRY
         try:
             result = perform(entry, options, validated.validated_parameters, self._task.check_mode)

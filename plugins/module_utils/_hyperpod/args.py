@@ -50,7 +50,8 @@ INFO_SPEC: dict[str, t.Any] = {
         "ca_cert_hash": {"type": "str"},
         "min_life": {"type": "str", "default": "1m"},
         "wait_timeout": {"type": "int", "default": 300},
-        **{name: option for name, option in AWS_SPEC.items() if name != "retry_budget"},
+        **AWS_SPEC,
+        "retry_budget": {"type": "int", "default": 0},  # wait_timeout is for the same
     },
     **AWS_RULES,
     "required_one_of": [("cluster_arn", "cluster_id", "secret_name")],

@@ -49,7 +49,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]: 
     except ValueError as error:
         raise PlanError(f"ca_cert_hash: {error}") from error
 
-    client = Client("secretsmanager", params, region, retry_budget=0)
+    client = Client("secretsmanager", params, region, params["retry_budget"])
     store = SecretStore(client, secret_name)
     started, attempts, ceiling = time.monotonic(), 0, FIRST_PAUSE
     while True:

@@ -15,7 +15,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._kube.client import KubeClient, KubeError, connect
+from .._kube.client import KubeClient, KubeError, NoKubeconfig, connect
 from .._plan import GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
 from . import cluster as k8s
 from .args import which
@@ -36,19 +36,29 @@ class Unsettled(VerifyError):
 
 
 class TokenResource(Resource[Observed]):
-    def __init__(self, kube: KubeClient, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None) -> None:
-        self.kube = kube
+    """`kube` is the cluster, or why none is known: then only the secret can be removed."""
+
+    def __init__(
+        self, kube: KubeClient | NoKubeconfig, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None
+    ) -> None:
+        self._kube = kube
         self.store = store
         self.wanted = wanted
         self.kms_key_id = kms_key_id
         self.wrote = False  # something that stays was written, even if this run has to start again
+
+    @property
+    def kube(self) -> KubeClient:
+        if isinstance(self._kube, NoKubeconfig):
+            raise KubeError(self._kube.message)
+        return self._kube
 
     def observe(self) -> Observed:
         cluster, unreachable = None, ""
         try:
             cluster = k8s.read_cluster(self.kube, with_certificates=self.wanted.certificate_key is not None)
         except KubeError as error:
-            # Taking down a site whose API is gone already must not leave the secret behind.
+            # Taking down a site whose API, or kubeconfig, is gone already must not leave the secret behind.
             if self.wanted.present or error.status is not None:
                 raise
             unreachable = error.message
@@ -125,7 +135,14 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         force_delete=params["force_delete"],
     )
     client = Client("secretsmanager", params, region, params["retry_budget"])
-    resource = TokenResource(connect(params), SecretStore(client, secret_name), wanted, params["kms_key_id"])
+    kube: KubeClient | NoKubeconfig
+    try:
+        kube = connect(params)
+    except NoKubeconfig as error:
+        if wanted.present:
+            raise
+        kube = error
+    resource = TokenResource(kube, SecretStore(client, secret_name), wanted, params["kms_key_id"])
     done: list[str] = []
     for attempt in range(1, ATTEMPTS + 1):
         try:

@@ -121,6 +121,10 @@ class KubeError(GpufleetError):
         self.unsure = False
 
 
+class NoKubeconfig(GpufleetError):
+    """There is no such kubeconfig, so no server is known."""
+
+
 class KubeClient:
     """One API server with one identity. Safe to use from many threads at once.
 
@@ -394,7 +398,7 @@ def _load(configuration: t.Any, given: t.Mapping[str, t.Any]) -> str:
             path = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
             where = f"kubeconfig {path}"
             if not any(Path(part).expanduser().is_file() for part in path.split(":") if part):
-                raise GpufleetError(f"{where} does not exist; give kubeconfig, or host with api_key, or run in a pod")
+                raise NoKubeconfig(f"{where} does not exist; give kubeconfig, or host with api_key, or run in a pod")
             config.load_kube_config(config_file=path, **options)
     except GpufleetError:
         raise

@@ -69,6 +69,15 @@ def test_lists_and_dictionaries_are_such(site: str) -> None:
     assert structure_problems(variables(site), options()) == []
 
 
+@pytest.mark.parametrize("site", SITES)
+def test_how_hosts_are_reached_is_not_said_of_the_controller(site: str) -> None:
+    """`all` has it too, though no inventory names it: it would get its tasks through sudo."""
+    of_all = dict((read(ROOT / "inventory" / site / "hosts.yml").get("all") or {}).get("vars") or {})
+    for path in (ROOT / "inventory" / site / "group_vars" / "all").glob("*.yml"):
+        of_all.update(read(path) or {})
+    assert [name for name in of_all if name.startswith("ansible_")] == []
+
+
 def test_the_hyperpod_values_can_work() -> None:
     site = variables("hyperpod")
     groups = read(ROOT / "inventory" / "hyperpod" / "hosts.yml")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "testbed"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integration"))
 from bedlib import local
 
 GROUPS = {"kube_control_plane": ["head"], "kube_node": ["worker"]}
@@ -31,18 +32,24 @@ Play = t.Callable[..., Said]
 def play(tmp_path: Path) -> Play:
     """`play(PLAYBOOK, arguments..., **variables of all hosts)`; PLAYBOOK is a name in gpufleet.k8s, or a list of plays.
 
-    Hosts are those of `groups`, at a closed port of this machine.
+    Hosts are those of `groups`, at a closed port of this machine; `each` has variables of single hosts.
     """
 
     def run(
-        playbook: str | list[dict[str, t.Any]], *arguments: str, groups: dict[str, list[str]] | None = None, **variables: t.Any
+        playbook: str | list[dict[str, t.Any]],
+        *arguments: str,
+        groups: dict[str, list[str]] | None = None,
+        each: dict[str, dict[str, t.Any]] | None = None,
+        **variables: t.Any,
     ) -> Said:
         if not isinstance(playbook, str):
             path = tmp_path / "play.yml"
             path.write_text(json.dumps(playbook))
             playbook = str(path)
         everywhere = {"ansible_host": "127.0.0.1", "ansible_port": 9, "ansible_become": False, **variables}
-        children = {group: {"hosts": {host: {} for host in hosts}} for group, hosts in (groups or GROUPS).items()}
+        children = {
+            group: {"hosts": {host: (each or {}).get(host, {}) for host in hosts}} for group, hosts in (groups or GROUPS).items()
+        }
         inventory = tmp_path / "hosts.json"
         inventory.write_text(json.dumps({"all": {"vars": everywhere, "children": children}}))
         done = subprocess.run(
@@ -59,3 +66,18 @@ def play(tmp_path: Path) -> Play:
         return Said(done.returncode, " ".join(done.stdout.split()))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def aws_server() -> t.Iterator[t.Any]:
+    from aws_api import AwsApi  # noqa: PLC0415 the path is set above
+
+    with AwsApi() as api:
+        yield api
+
+
+@pytest.fixture
+def aws(aws_server: t.Any) -> t.Any:
+    """An empty AWS; its `url` and its KEYS go into hyperpod_aws."""
+    aws_server.reset()
+    return aws_server

@@ -1,10 +1,13 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What hyperpod.yml refuses before a host is asked anything, and the files that it fetches before it changes anything."""
+"""What hyperpod.yml refuses before a host is asked anything, the files that it fetches before any change, and the daily run."""
 
 from __future__ import annotations
 
+import json
+import os
+import socket
 import sys
 import typing as t
 from pathlib import Path
@@ -13,6 +16,15 @@ import pytest
 import yaml
 
 PLAYBOOK = Path(__file__).resolve().parents[3] / "playbooks" / "hyperpod.yml"
+UNITS = ["containerd.service", "kubelet.service", "var-lib-kubelet.mount"]
+STATE = """FragmentPath=
+LoadState=not-found
+UnitFileState=
+ActiveState=inactive
+ActiveEnterTimestamp=
+SubState=dead
+Result=success
+Job="""
 
 
 @pytest.mark.parametrize(
@@ -100,3 +112,58 @@ def test_a_manifest_that_cannot_be_had_stops_all_hosts(play: t.Any, tmp_path: Pa
         assert said.status == 2
         assert "cannot fetch http://127.0.0.1:9/" in said.text
         assert "flannel_mirror 'http://127.0.0.1:9'" in said.text
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine need not be one that could be a node."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    units = "\n\n".join(f"Id={name}\n{STATE}" for name in UNITS)
+    for name, says in {"modprobe": "", "systemctl": units}.items():
+        (folder / name).write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def daily(play: t.Any, aws: t.Any, tmp_path: Path, programs: None) -> t.Any:
+    """The daily run of a site whose worker does not answer, as a dry run: up to what asks the cluster, which is not there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
+        outside.connect(("192.0.2.1", 9))  # sends nothing
+        address = outside.getsockname()[0]
+    instance = {"InstanceName": "controller-1", "InstanceId": "i-07259dd159a1c7130", "CustomerIpAddress": address}
+    config = {
+        "ClusterConfig": {"ClusterName": "a", "ClusterArn": "arn:aws:sagemaker:us-west-2:123456789012:cluster/kb8v11zrrpvr"},
+        "InstanceGroups": [{"Name": "controller", "InstanceType": "ml.m5.2xlarge", "Instances": [instance]}],
+    }
+    (tmp_path / "resource_config.json").write_text(json.dumps(config))
+
+    def run(**options: t.Any) -> t.Any:
+        return play(
+            "gpufleet.k8s.hyperpod",
+            "--check",
+            "--tags=token",
+            "--limit=kube_control_plane",
+            each={"head": {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}},
+            hyperpod_resource_config=str(tmp_path / "resource_config.json"),
+            hyperpod_token_host="localhost",
+            hyperpod_aws={"endpoint_url": aws.url, "access_key": "AKIAtesting", "secret_key": "verysecret", **options},
+        )
+
+    return run
+
+
+def test_a_dead_worker_does_not_stop_the_daily_run(daily: t.Any, aws: t.Any) -> None:
+    said = daily()
+    assert said.status == 0, said.text
+    assert "Say that the secret follows the cluster] *" in said.text
+    assert [call.action for call in aws.calls] == ["secretsmanager:GetSecretValue"]
+
+
+def test_an_option_for_aws_that_there_is_not_is_named_before_anybody_is_asked(daily: t.Any, aws: t.Any) -> None:
+    said = daily(regoin="us-east-1")
+    assert said.status == 2
+    assert "hyperpod_aws.regoin. Supported parameters include: access_key, aws_ca_bundle, endpoint_url, kms_key_id," in said.text
+    assert not any(value in said.text for value in ("us-east-1", "verysecret", "AKIAtesting"))
+    assert not aws.calls

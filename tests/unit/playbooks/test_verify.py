@@ -1,7 +1,7 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""There is a verdict whatever is broken."""
+"""There is a verdict whatever is broken, and none, which is a failure, of a site that is not there."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 LOCAL = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+# The task needs no rights of others, and there is nobody who would give them.
+BECOME = {"ansible_become": True, "ansible_become_user": "nobody", "ansible_become_exe": "/nowhere/sudo"}
 KUBECTL = """#!/usr/bin/env python3
 import json, sys
 
@@ -30,8 +32,9 @@ def report(path: Path) -> tuple[bool, list[str]]:
     return verdict["ok"], [failure["message"] for failure in verdict["failures"]]
 
 
-def test_no_host_answers(play: t.Any, tmp_path: Path) -> None:
-    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"))
+@pytest.mark.parametrize("variables", [{}, BECOME])
+def test_no_host_answers(play: t.Any, tmp_path: Path, variables: dict[str, t.Any]) -> None:
+    said = play("gpufleet.k8s.verify", verdict_report=str(tmp_path / "verdict.json"), **variables)
     assert said.status == 2
     assert "3 check(s) failed" in said.text
     ok, messages = report(tmp_path / "verdict.json")
@@ -103,3 +106,38 @@ def test_input_of_a_wrong_type_is_named_and_not_judged(play: t.Any, tmp_path: Pa
     assert said.status == 2
     assert "verdict_namespaces is the text 'kube-system' and must be a list" in said.text
     assert not (tmp_path / "verdict.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("groups", "limit", "says"),
+    [
+        ({"kube_node": ["worker"]}, [], "the inventory group kube_control_plane has no host"),
+        ({"other": ["worker"]}, [], "the inventory group kube_control_plane has no host"),
+        ({"other": []}, [], "the inventory group kube_control_plane has no host"),
+        (None, ["--limit=worker"], "head, which is asked what the cluster is like, is not among the hosts of this run (worker)"),
+        (
+            {"kube_control_plane": ["head"], "other": ["else"]},
+            ["--limit=else"],
+            "head, which is asked what the cluster is like, is not among the hosts of this run (else)",
+        ),
+        (
+            {"kube_control_plane": ["head", "second"], "kube_node": ["worker"]},
+            ["--limit=second,worker"],
+            "head, which is asked what the cluster is like, is not among the hosts of this run (second, worker)",
+        ),
+    ],
+)
+def test_no_control_plane_is_no_good_verdict(
+    play: t.Any, tmp_path: Path, groups: dict[str, list[str]] | None, limit: list[str], says: str
+) -> None:
+    said = play("gpufleet.k8s.verify", *limit, groups=groups, verdict_report=str(tmp_path / "verdict.json"))
+    assert said.status == 2, said.text
+    assert f"There is no verdict: {says}" in said.text
+    assert "unreachable=1" not in said.text
+    assert not (tmp_path / "verdict.json").exists()
+
+
+def test_a_control_plane_that_does_not_answer_is_a_verdict_under_a_limit_too(play: t.Any, tmp_path: Path) -> None:
+    said = play("gpufleet.k8s.verify", "--limit=kube_control_plane", verdict_report=str(tmp_path / "verdict.json"))
+    assert said.status == 2
+    assert "head: it did not answer" in report(tmp_path / "verdict.json")[1]

@@ -484,6 +484,17 @@ def test_absent_when_the_cluster_is_gone(site: Site) -> None:
         site.keep(**gone)
 
 
+def test_absent_when_the_kubeconfig_is_gone(site: Site, tmp_path: Path) -> None:
+    site.keep()
+    gone = {"kubeconfig": str(tmp_path / "admin.conf")}
+    result = site.keep(state="absent", **gone)
+    assert result["actions"] == [f"delete secret {NAME}"]
+    assert any(f"no token was revoked, each ends by its own expiry: kubeconfig {tmp_path}" in text for text in result["warnings"])
+    assert not site.keep(state="absent", **gone)["changed"]
+    with pytest.raises(GpufleetError, match="does not exist; give kubeconfig"):
+        site.keep(**gone)
+
+
 def test_a_cluster_without_cluster_info(site: Site) -> None:
     site.api.call("DELETE", CLUSTER_INFO)
     with pytest.raises(GpufleetError, match=r"has no ConfigMap kube-public/cluster-info.*kubeadm init phase bootstrap-token"):

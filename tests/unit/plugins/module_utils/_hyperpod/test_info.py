@@ -107,6 +107,18 @@ def test_throttling_is_waited_out(aws: t.Any) -> None:
     assert (result["join"]["token"], result["expires"], result["changed"]) == ("abcdef.0123456789abcdef", None, False)
 
 
+@pytest.mark.parametrize(("retry_budget", "looks"), [(0, 1), (60, 3)])
+def test_one_look_may_be_several_attempts(aws: t.Any, monkeypatch: pytest.MonkeyPatch, retry_budget: int, looks: int) -> None:
+    from aws_api import Fault  # noqa: PLC0415
+
+    monkeypatch.setattr("random.uniform", lambda *_: 0.001)
+    aws.faults += [Fault("GetSecretValue", "throttle", times=2)]
+    with pytest.raises(GpufleetError, match=r"\(1 looks\)") as caught:
+        ask(retry_budget=retry_budget)
+    assert caught.value.facts["last_state"] == ("unreachable" if looks == 1 else "absent")
+    assert len(aws.calls) == looks
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
