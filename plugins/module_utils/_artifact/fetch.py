@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import http.client
+import os
 import random
 import shutil
 import socket
@@ -23,7 +24,9 @@ from ansible.module_utils import urls as ansible_urls
 
 from .._plan import ApplyError
 from .archive import write_all
+from .args import MIRROR_PASSWORD
 from .planner import Download, Fetched
+from .wish import mirrors
 
 CHUNK = 1 << 20
 FIRST_PAUSE_S = 0.5
@@ -48,6 +51,10 @@ class Fetcher:
     def __init__(self, params: t.Mapping[str, t.Any], sleep: t.Callable[[float], None] = time.sleep) -> None:
         self._params = params
         self._sleep = sleep
+        # With a mirror, headers and credentials are the mirror's: an entry that is fetched from upstream all the same must not
+        # show them there. The environment's are a mirror's even where the task has none.
+        self._mirrors = mirrors(params)
+        self._environments = params["password"] is not None and params["password"] == os.environ.get(MIRROR_PASSWORD)
         self._stopped = False
 
     def stop(self) -> None:
@@ -167,7 +174,9 @@ class Fetcher:
 
     def _open(self, url: str, headers: dict[str, str]) -> t.Any:
         params = self._params
-        own = {str(key): str(value) for key, value in (params["headers"] or {}).items()}
+        trusted = not self._mirrors or url.startswith(self._mirrors)
+        log_in = trusted and (bool(self._mirrors) or not self._environments)
+        own = {str(key): str(value) for key, value in (params["headers"] or {}).items()} if trusted else {}
         try:
             return ansible_urls.open_url(
                 url,
@@ -176,8 +185,8 @@ class Fetcher:
                 timeout=params["timeout"],
                 validate_certs=params["validate_certs"],
                 ca_path=params["ca_path"],
-                url_username=params["username"],
-                url_password=params["password"],
+                url_username=params["username"] if log_in else None,
+                url_password=params["password"] if log_in else None,
                 force_basic_auth=True,
                 http_agent="gpufleet.k8s",
                 decompress=False,  # the sum is that of the file as it is served
@@ -213,7 +222,7 @@ def _failure(error: BaseException, progress: bool = False) -> _Failure:  # noqa:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         hint = {
-            401: "; give username and password, or headers",
+            401: "; give username and password, or headers (with a mirror they are sent to the mirror alone)",
             403: "; these credentials may not read it",
             404: "; no such file there",
         }

@@ -540,9 +540,44 @@ def test_credentials_reach_the_mirror_and_nobody_else(run: Run, server: FaultSer
     server.faults["/up/plain"] = [Fault(status=401)]
     Path(plain["dest"]).unlink()
     assert "401 Unauthorized; give username and password, or headers" in run(plain)["msg"]
-    server.requests.clear()
-    run(plain, env={"GPUFLEET_MIRROR_USERNAME": "me", "GPUFLEET_MIRROR_PASSWORD": "s3cret-password"})
-    assert server.requests[0].headers["Authorization"] == basic
+
+
+@pytest.mark.parametrize(
+    ("mirror", "own", "options", "mirrors", "upstreams"),
+    [
+        ("mirror", {"mirror": ""}, "environment", "login", ""),
+        ("mirror", {"mirror": ""}, "explicit", "login headers", ""),
+        ("", {}, "environment", "", ""),
+        ("", {}, "explicit", "login headers", "login headers"),
+        ("", {}, "environment and headers", "headers", "headers"),
+        ("", {"mirror": "other"}, "explicit", "", "login headers"),
+    ],
+)
+def test_credentials_of_a_mirror_are_not_shown_upstream(
+    run: Run, server: FaultServer, tmp_path: Path, mirror: str, own: Options, options: str, mirrors: str, upstreams: str
+) -> None:
+    """`own`: what the second entry has of its own; `mirrors`, `upstreams`: what the servers of the two entries get to see."""
+    login = {"username": "me", "password": "s3cret-password"}
+    environment = {f"GPUFLEET_MIRROR_{name.upper()}": value for name, value in login.items()}
+    given: Options = {"headers": {"X-Token": "t0ken"}} if options != "environment" else {}
+    given |= login if options == "explicit" else {"env": environment}
+    with FaultServer() as other:
+        server.files = {"/a": PLAIN, "/upstream.invalid/a": PLAIN}
+        other.files = {"/b": TREE, "/b.sha256": sha(TREE).encode()}
+        url = "http://upstream.invalid/a" if mirror else f"{server.url}/a"
+        entries = [
+            {"url": url, "checksum": sha(PLAIN), "dest": str(tmp_path / "a")},
+            {"url": f"{other.url}/b", "checksum": f"{other.url}/b.sha256", "dest": str(tmp_path / "b")},
+        ]
+        entries[1] |= {key: other.url if value else "" for key, value in own.items()}
+        result = run(*entries, mirror=server.url if mirror else "", **given)
+        assert result.get("changed"), result
+        for requests, expected in ((server.requests, mirrors), (other.requests, upstreams)):
+            assert requests
+            for request in requests:
+                names = {name.lower() for name in request.headers}
+                assert ("authorization" in names) == ("login" in expected)
+                assert ("x-token" in names) == ("headers" in expected)
 
 
 def test_proxy(run: Run, server: FaultServer, plain: Options) -> None:
