@@ -56,10 +56,19 @@ class Fetcher:
         self._mirrors = mirrors(params)
         self._environments = params["password"] is not None and params["password"] == os.environ.get(MIRROR_PASSWORD)
         self._stopped = False
+        self._held: dict[str, t.IO[bytes]] = {}  # finished parts; the lock on each ends with its file
 
     def stop(self) -> None:
         """Ends running downloads soon; their parts stay."""
         self._stopped = True
+
+    def release(self, *parts: str) -> None:
+        """Gives up these finished parts, or all: until then no other run takes one as its own, or sweeps it away.
+
+        A program cannot be started while its file is open here, so what was moved into place must not be held.
+        """
+        for part in parts or tuple(self._held):
+            self._held.pop(part).close()
 
     def text(self, url: str) -> str:
         """A small file such as a checksum file. Raises GpufleetError."""
@@ -88,11 +97,8 @@ class Fetcher:
         started = time.monotonic()
         part = Path(wanted.part)
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a+b", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ApplyError(f"{part} is being downloaded by another run on this host; wait for it to end") from error
+        file = _locked(part)
+        try:
             digest = hashlib.sha256()
             file.seek(0)
             for chunk in iter(lambda: file.read(CHUNK), b""):
@@ -104,6 +110,10 @@ class Fetcher:
                 self._persist(wanted.source, lambda: self._transfer(wanted, transfer))
                 received = transfer.received
                 resumed_at = 0 if transfer.restarted else resumed_at
+        except BaseException:
+            file.close()
+            raise
+        self._held[wanted.part] = file
         return Fetched(received, round(time.monotonic() - started, 3), resumed_at)
 
     def _transfer(self, wanted: Download, into: _Transfer) -> None:
@@ -195,6 +205,24 @@ class Fetcher:
             )
         except (OSError, http.client.HTTPException, ansible_urls.ConnectionError, ValueError) as error:
             raise _failure(error) from error
+
+
+def _locked(part: Path) -> t.IO[bytes]:
+    """The part, open, with a lock that nobody else has. Raises ApplyError when another run has it."""
+    while True:
+        file = part.open("a+b", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise ApplyError(f"{part} is being downloaded by another run on this host; wait for it to end") from error
+        # Its last owner may have moved it into place, or another run swept it away, between the two calls.
+        try:
+            if os.path.samestat(part.stat(), os.fstat(file.fileno())):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()
 
 
 class _Transfer:

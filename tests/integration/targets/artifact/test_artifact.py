@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import typing as t
 import zipfile
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.args import SPEC
-from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import entry
+from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import ArtifactResource, entry
 from fault_server import Fault, FaultServer
 
 CHILD = Path(__file__).parents[2] / "child.py"
@@ -595,6 +596,53 @@ def test_two_runs_at_once(start: Start, run: Run, server: FaultServer, plain: Op
     first.kill()
     first.wait()
     assert run(plain)["changed"]
+
+
+def test_a_run_does_not_sweep_away_what_another_one_has_downloaded(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends after the download of this one and before its first file is moved into place."""
+    entries = [{"url": f"{server.url}/up/{name}", "checksum": sha(content)} for name, content in (("plain", PLAIN), ("tree.tgz", TREE))]
+    wished = [{**entry, "dest": str(tmp_path / "out" / str(number))} for number, entry in enumerate(entries)]
+    put = ArtifactResource._put
+    others = iter([wished[1]])
+
+    def later(self: ArtifactResource, *arguments: t.Any) -> None:
+        for other in others:
+            here(other, record=str(tmp_path / "other.json"))
+        put(self, *arguments)
+        open_here = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        assert arguments[0].path not in open_here, "it could not be started"
+
+    monkeypatch.setattr(ArtifactResource, "_put", later)
+    assert here(wished[0], record=str(tmp_path / "record.json"))["changed"]
+    assert [Path(entry["dest"]).read_bytes() for entry in wished] == [PLAIN, TREE]
+    assert leftovers(tmp_path) == []
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> t.Iterator[Path]:
+    """A folder on another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # noqa: S108
+        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("needs a file system apart from that of /dev/shm")
+        yield Path(folder)
+
+
+def test_one_file_for_two_file_systems(run: Run, server: FaultServer, plain: Options, elsewhere: Path) -> None:
+    wished = [plain, {**plain, "dest": str(elsewhere / "plain"), "mode": "0755"}]
+    blocked = {**plain, "dest": str(elsewhere / "file/plain")}
+    (elsewhere / "file").write_text("a file in the place of a folder")
+    assert "rolled back" in run(*wished, blocked)["msg"]
+    assert not Path(wished[0]["dest"]).exists()
+    assert not Path(wished[1]["dest"]).exists()
+    server.requests.clear()
+    assert run(*wished)["changed"]
+    assert not server.requests, "what was downloaded before the failure was kept"
+    assert [Path(entry["dest"]).read_bytes() for entry in wished] == [PLAIN, PLAIN]
+    assert Path(wished[1]["dest"]).stat().st_mode & 0o777 == 0o755
+    assert leftovers(Path(plain["dest"]).parent) + leftovers(elsewhere) == []
+    assert not run(*wished)["changed"]
 
 
 def test_disk_full(run: Run, server: FaultServer, plain: Options, tmp_path: Path) -> None:
