@@ -41,6 +41,7 @@ class TokenResource(Resource[Observed]):
         self.store = store
         self.wanted = wanted
         self.kms_key_id = kms_key_id
+        self.released: str | None = None  # Observed.released
         self.wrote = False  # something that stays was written, even if this run has to start again
 
     def observe(self) -> Observed:
@@ -53,9 +54,11 @@ class TokenResource(Resource[Observed]):
                 raise
             unreachable = error.message
         secret = self.store.read()
+        if secret.state == "scheduled":
+            self.released = secret.version
         taken = {token.id for token in cluster.tokens} if cluster else set()
         token_id = next(text for text in iter(lambda: _random(6), None) if text not in taken)
-        return Observed(now(), secret, cluster, (token_id, _random(16)), unreachable)
+        return Observed(now(), secret, cluster, (token_id, _random(16)), unreachable, self.released)
 
     def plan(self, observed: Observed) -> Plan:
         plan = make_plan(observed, self.wanted)
@@ -67,12 +70,13 @@ class TokenResource(Resource[Observed]):
             token: BootstrapToken = args["token"]
             k8s.create_token(self.kube, token)
             return lambda: self._withdraw(token)
+        if action == "restore":
+            self.store.restore()
+            return lambda: self._schedule_again(args["secret"])
         if action == "publish":
             self._publish(args["join"], args["secret"])
         elif action == "retire":
             k8s.retire_token(self.kube, args["token"], args["expires"])
-        elif action == "restore":
-            self.store.restore()
         elif action == "delete":
             self.store.delete(self.wanted.force_delete)
         else:
@@ -108,6 +112,18 @@ class TokenResource(Resource[Observed]):
         if current and current.token_id == token.id:
             raise GpufleetError(f"token {token.id} is published by now, so it stays")
         k8s.retire_token(self.kube, token, None)
+
+    def _schedule_again(self, seen: StoredSecret) -> None:
+        """Undoes a restore, which brought back the value that was to be deleted; unless somebody has replaced that by now."""
+        current = self.store.read()
+        if current.state == "present" and current.version == seen.version:
+            self.store.delete(force=False)
+            current = self.store.read()
+            if current.state == "scheduled" and current.version != seen.version:  # replaced between the two calls
+                self.store.restore()
+        if current.state != "absent" and current.version != seen.version:
+            self.wrote = True
+            raise GpufleetError(f"the secret {self.wanted.secret_name} has another value by now, so it stays")
 
 
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
