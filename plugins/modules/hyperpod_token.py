@@ -39,7 +39,7 @@ options:
   state:
     description:
       - With V(absent), the secret is deleted and then the tokens that were made for it. If nothing answers at the Kubernetes API,
-        the secret is deleted all the same, with a warning.
+        or O(kubeconfig) does not exist any more, the secret is deleted all the same, with a warning.
     type: str
     choices: [present, absent]
     default: present

@@ -15,7 +15,7 @@ import time
 import typing as t
 from dataclasses import replace
 
-from .._kube.client import KubeClient, KubeError, connect
+from .._kube.client import KubeClient, KubeError, NoKubeconfig, connect
 from .._plan import GpufleetError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
 from . import cluster as k8s
 from .args import which
@@ -36,21 +36,35 @@ class Unsettled(VerifyError):
 
 
 class TokenResource(Resource[Observed]):
-    def __init__(self, kube: KubeClient, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None) -> None:
-        self.kube = kube
+    """`connect` is called when the cluster is first needed: to remove the secret of a cluster that is gone, it may fail."""
+
+    def __init__(
+        self, connect: t.Callable[[], KubeClient], store: SecretStore, wanted: Wanted, kms_key_id: str | None = None
+    ) -> None:
+        self._connect = connect
+        self._kube: KubeClient | None = None
         self.store = store
         self.wanted = wanted
         self.kms_key_id = kms_key_id
         self.released: str | None = None  # Observed.released
         self.wrote = False  # something that stays was written, even if this run has to start again
 
+    @property
+    def kube(self) -> KubeClient:
+        if self._kube is None:
+            self._kube = self._connect()
+        return self._kube
+
     def observe(self) -> Observed:
         cluster, unreachable = None, ""
         try:
-            cluster = k8s.read_cluster(self.kube, with_certificates=self.wanted.certificate_key is not None)
-        except KubeError as error:
-            # Taking down a site whose API is gone already must not leave the secret behind.
-            if self.wanted.present or error.status is not None:
+            if self.wanted.present:
+                cluster = k8s.read_cluster(self.kube, with_certificates=self.wanted.certificate_key is not None)
+            else:
+                cluster = k8s.read_tokens(self.kube)
+        except (KubeError, NoKubeconfig) as error:
+            # Taking down a site whose API, or whose kubeconfig, is gone already must not leave the secret behind.
+            if self.wanted.present or (isinstance(error, KubeError) and error.status is not None):
                 raise
             unreachable = error.message
         secret = self.store.read()
@@ -141,7 +155,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         force_delete=params["force_delete"],
     )
     client = Client("secretsmanager", params, region, params["retry_budget"])
-    resource = TokenResource(connect(params), SecretStore(client, secret_name), wanted, params["kms_key_id"])
+    resource = TokenResource(lambda: connect(params), SecretStore(client, secret_name), wanted, params["kms_key_id"])
     done: list[str] = []
     for attempt in range(1, ATTEMPTS + 1):
         try:

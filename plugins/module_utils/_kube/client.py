@@ -121,6 +121,10 @@ class KubeError(GpufleetError):
         self.unsure = False
 
 
+class NoKubeconfig(GpufleetError):
+    """There is no identity for any API server, because there is no such kubeconfig."""
+
+
 class KubeClient:
     """One API server with one identity. Safe to use from many threads at once.
 
@@ -267,7 +271,7 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
 
     As in kubernetes.core: `host` with credentials needs nothing else; `kubeconfig` or `context` reads a kubeconfig;
     with neither, a pod's service account, then the default kubeconfig. Options override what was read.
-    No call is made yet, but an exec plugin of the kubeconfig runs. Raises GpufleetError.
+    No call is made yet, but an exec plugin of the kubeconfig runs. Raises NoKubeconfig, GpufleetError.
     """
     with configured(params) as (configuration, source):
         tls = _tls(configuration)
@@ -394,7 +398,7 @@ def _load(configuration: t.Any, given: t.Mapping[str, t.Any]) -> str:
             path = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
             where = f"kubeconfig {path}"
             if not any(Path(part).expanduser().is_file() for part in path.split(":") if part):
-                raise GpufleetError(f"{where} does not exist; give kubeconfig, or host with api_key, or run in a pod")
+                raise NoKubeconfig(f"{where} does not exist; give kubeconfig, or host with api_key, or run in a pod")
             config.load_kube_config(config_file=path, **options)
     except GpufleetError:
         raise

@@ -544,6 +544,29 @@ def test_absent_when_the_cluster_is_gone(site: Site) -> None:
         site.keep(**gone)
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_absent_when_the_kubeconfig_is_gone(site: Site, tmp_path: Path, check: bool) -> None:
+    site.keep()
+    gone = {"kubeconfig": str(tmp_path / "gone")}
+    result = site.keep(check, state="absent", **gone)
+    assert result["actions"] == [f"delete secret {NAME}"]
+    assert any("no token was revoked" in said and f"{tmp_path}/gone does not exist" in said for said in result["warnings"])
+    assert ("DeletedDate" in site.aws.client().describe_secret(SecretId=NAME)) != check
+    with pytest.raises(GpufleetError, match=f"{tmp_path}/gone does not exist; give kubeconfig"):
+        site.keep(**gone)
+    Path(gone["kubeconfig"]).write_text("{")
+    with pytest.raises(GpufleetError, match="cannot be used"):
+        site.keep(state="absent", **gone)
+
+
+def test_absent_needs_no_cluster_info(site: Site) -> None:
+    site.keep()
+    site.api.call("DELETE", CLUSTER_INFO)
+    assert site.keep(state="absent")["changed"]
+    assert site.tokens() == {}
+    assert not site.keep(state="absent")["changed"]
+
+
 def test_a_cluster_without_cluster_info(site: Site) -> None:
     site.api.call("DELETE", CLUSTER_INFO)
     with pytest.raises(GpufleetError, match=r"has no ConfigMap kube-public/cluster-info.*kubeadm init phase bootstrap-token"):
