@@ -80,7 +80,9 @@ def which(params: t.Mapping[str, t.Any]) -> Which:
         raise PlanError(f"cluster_id: {cluster_id!r} is not the id of a HyperPod cluster; give an ARN as cluster_arn")
     if not params["secret_name"] and not cluster_id:
         empty = " and ".join(option for option in _WHICH if params[option] is not None)
-        raise PlanError(f"{empty}: empty, so it is not known which secret is meant; give the ARN or the id of the HyperPod cluster, or secret_name")
+        raise PlanError(
+            f"{empty}: empty, so it is not known which secret is meant; give the ARN or id of the cluster, or secret_name"
+        )
     name = params["secret_name"] or SECRET_PREFIX + cluster_id
     if problem := secret_name_problem(name):
         raise PlanError(f"secret_name: {problem}")

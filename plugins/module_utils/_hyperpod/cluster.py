@@ -63,7 +63,7 @@ def read_cluster(kube: KubeClient, with_certificates: bool) -> Cluster:
 
 
 def read_tokens(kube: KubeClient) -> Cluster:
-    """Its bootstrap tokens alone, which a cluster also has where a `kubeadm reset` or a mishap took cluster-info. Raises KubeError."""
+    """Its bootstrap tokens alone, which are there also without cluster-info. Raises KubeError."""
     return Cluster(endpoint="", ca_hashes=(), tokens=_tokens(_secrets(kube)))
 
 

@@ -544,7 +544,7 @@ def test_credentials_reach_the_mirror_and_nobody_else(run: Run, server: FaultSer
 
 
 @pytest.mark.parametrize(
-    ("mirror", "own", "options", "mirrors", "upstreams"),
+    "case",
     [
         ("mirror", {"mirror": ""}, "environment", "login", ""),
         ("mirror", {"mirror": ""}, "explicit", "login headers", ""),
@@ -555,9 +555,10 @@ def test_credentials_reach_the_mirror_and_nobody_else(run: Run, server: FaultSer
     ],
 )
 def test_credentials_of_a_mirror_are_not_shown_upstream(
-    run: Run, server: FaultServer, tmp_path: Path, mirror: str, own: Options, options: str, mirrors: str, upstreams: str
+    run: Run, server: FaultServer, tmp_path: Path, case: tuple[str, Options, str, str, str]
 ) -> None:
-    """`own`: what the second entry has of its own; `mirrors`, `upstreams`: what the servers of the two entries get to see."""
+    """`own`: what the second entry has of its own; `firsts`, `seconds`: what the servers of the two entries get to see."""
+    mirror, own, options, firsts, seconds = case
     login = {"username": "me", "password": "s3cret-password"}
     environment = {f"GPUFLEET_MIRROR_{name.upper()}": value for name, value in login.items()}
     given: Options = {"headers": {"X-Token": "t0ken"}} if options != "environment" else {}
@@ -573,7 +574,7 @@ def test_credentials_of_a_mirror_are_not_shown_upstream(
         entries[1] |= {key: other.url if value else "" for key, value in own.items()}
         result = run(*entries, mirror=server.url if mirror else "", **given)
         assert result.get("changed"), result
-        for requests, expected in ((server.requests, mirrors), (other.requests, upstreams)):
+        for requests, expected in ((server.requests, firsts), (other.requests, seconds)):
             assert requests
             for request in requests:
                 names = {name.lower() for name in request.headers}
@@ -602,7 +603,9 @@ def test_a_run_does_not_sweep_away_what_another_one_has_downloaded(
     server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one ends after the download of this one and before its first file is moved into place."""
-    entries = [{"url": f"{server.url}/up/{name}", "checksum": sha(content)} for name, content in (("plain", PLAIN), ("tree.tgz", TREE))]
+    entries = [
+        {"url": f"{server.url}/up/{name}", "checksum": sha(content)} for name, content in (("plain", PLAIN), ("tree.tgz", TREE))
+    ]
     wished = [{**entry, "dest": str(tmp_path / "out" / str(number))} for number, entry in enumerate(entries)]
     put = ArtifactResource._put
     others = iter([wished[1]])
@@ -623,7 +626,7 @@ def test_a_run_does_not_sweep_away_what_another_one_has_downloaded(
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> t.Iterator[Path]:
     """A folder on another file system."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # noqa: S108
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
         if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
             pytest.skip("needs a file system apart from that of /dev/shm")
         yield Path(folder)

@@ -410,7 +410,9 @@ def denied(operation: str, then: t.Callable[[], None] | None = None) -> Fault:
 
 def test_what_was_restored_in_vain_is_scheduled_for_deletion_again(site: Site, again: dict[str, str]) -> None:
     site.aws.faults.append(denied("PutSecretValue"))
-    with pytest.raises(GpufleetError, match=f"could not publish .*rolled back: restore secret {NAME}, create bootstrap") as refused:
+    with pytest.raises(
+        GpufleetError, match=f"could not publish .*rolled back: restore secret {NAME}, create bootstrap"
+    ) as refused:
         site.keep(**again)
     assert refused.value.facts["undo_failed"] == []
     assert site.aws.client().describe_secret(SecretId=NAME)["DeletedDate"]

@@ -140,7 +140,9 @@ def test_which_secret_is_meant(options: dict[str, str], meant: Which) -> None:
 
 
 @pytest.mark.parametrize("spec", [INFO_SPEC, TOKEN_SPEC])
-@pytest.mark.parametrize("options", [{"cluster_id": ""}, {"cluster_arn": ""}, {"secret_name": ""}, {"cluster_id": "", "secret_name": ""}])
+@pytest.mark.parametrize(
+    "options", [{"cluster_id": ""}, {"cluster_arn": ""}, {"secret_name": ""}, {"cluster_id": "", "secret_name": ""}]
+)
 def test_an_empty_option_is_none(spec: dict[str, t.Any], options: dict[str, str]) -> None:
     named = " and ".join(options)
     with pytest.raises(PlanError, match=f"^{named}: empty, so it is not known which secret is meant; give .* secret_name$"):
