@@ -58,7 +58,7 @@ options:
   cluster_arn:
     description:
       - ARN of the HyperPod cluster, in any partition, as in C(/opt/ml/config/resource_config.json).
-      - One of O(cluster_arn), O(cluster_id) and O(secret_name) is needed.
+      - One of O(cluster_arn), O(cluster_id) and O(secret_name) is needed; an empty one is none.
     type: str
   cluster_id:
     description: The last segment of the cluster's ARN.

@@ -112,13 +112,20 @@ options:
     type: int
     default: 4
   headers:
-    description: HTTP headers for each request, for example an access token. Not sent to hosts that the server redirects to.
+    description:
+      - HTTP headers for each request, for example an access token. Not sent to hosts that the server redirects to.
+      - Where the task or one of its entries has a mirror, only for what comes from a mirror.
     type: dict
   username:
-    description: User name for HTTP basic authentication. The environment variable E(GPUFLEET_MIRROR_USERNAME) is its fallback.
+    description:
+      - User name for HTTP basic authentication. The environment variable E(GPUFLEET_MIRROR_USERNAME) is its fallback.
+      - Where the task or one of its entries has a mirror, it is sent to mirrors alone, not for an entry that is fetched from
+        upstream all the same.
     type: str
   password:
-    description: Password for HTTP basic authentication. The environment variable E(GPUFLEET_MIRROR_PASSWORD) is its fallback.
+    description:
+      - Password of O(username). The environment variable E(GPUFLEET_MIRROR_PASSWORD) is its fallback.
+      - The password in that variable is a mirror's. Without a mirror nothing is sent.
     type: str
   validate_certs:
     description: Whether TLS certificates are checked.

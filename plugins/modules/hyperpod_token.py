@@ -22,6 +22,9 @@ description:
   - A secret of another HyperPod cluster is refused, and left alone with O(state=absent), so that two clusters with the same
     O(secret_name) do not take it from each other. A HyperPod cluster that was made again has another id. Delete the secret of
     the old one first, with O(state=absent) and the O(cluster_id) of the old one.
+  - Such a secret is restored and then replaced. When that fails its deletion is scheduled again; when a run is killed between
+    the two, the next one goes on, which it knows by the token made for it. Without that token the old cluster's secret is refused
+    again, and is to be deleted once more.
   - Several may run at once, and it may be killed at any point. The token is made before the secret names it, the secret is only
     replaced when it still is what was seen, and a token that an interrupted run left behind is used by the next.
 extends_documentation_fragment:
@@ -36,7 +39,7 @@ options:
   state:
     description:
       - With V(absent), the secret is deleted and then the tokens that were made for it. If nothing answers at the Kubernetes API,
-        or its kubeconfig is not there any more, the secret is deleted all the same, with a warning.
+        or O(kubeconfig) does not exist any more, the secret is deleted all the same, with a warning.
     type: str
     choices: [present, absent]
     default: present

@@ -27,7 +27,7 @@ from urllib.parse import parse_qs
 
 import boto3
 from moto.secretsmanager.exceptions import InvalidParameterException, InvalidRequestException
-from moto.secretsmanager.models import SecretsManagerBackend
+from moto.secretsmanager.models import SecretsManagerBackend, secretsmanager_backends
 from moto.server import ThreadedMotoServer
 
 ACCOUNT = "123456789012"  # moto's own
@@ -88,6 +88,11 @@ class AwsApi:
         self.faults.clear()
         self.policy = None
         self.forward("POST", "/moto-api/reset", {}, b"")
+
+    def backdate(self, name: str, seconds: int, region: str = "us-west-2") -> None:
+        """Makes all versions of a secret older."""
+        for version in secretsmanager_backends[ACCOUNT][region].secrets[name].versions.values():
+            version["createdate"] -= seconds
 
     def client(self, region: str = "us-west-2", service: str = "secretsmanager") -> t.Any:
         """Straight to moto: not recorded, no faults, no policy."""

@@ -9,6 +9,9 @@ import typing as t
 
 from ansible.module_utils.basic import env_fallback
 
+#: A password found here is a mirror's, and goes nowhere else.
+MIRROR_PASSWORD = "GPUFLEET_MIRROR_PASSWORD"  # noqa: S105  a variable's name
+
 SPEC: dict[str, t.Any] = {
     "argument_spec": {
         "artifacts": {
@@ -37,7 +40,7 @@ SPEC: dict[str, t.Any] = {
         "retries": {"type": "int", "default": 4},
         "headers": {"type": "dict", "no_log": True},
         "username": {"type": "str", "fallback": (env_fallback, ["GPUFLEET_MIRROR_USERNAME"])},
-        "password": {"type": "str", "no_log": True, "fallback": (env_fallback, ["GPUFLEET_MIRROR_PASSWORD"])},
+        "password": {"type": "str", "no_log": True, "fallback": (env_fallback, [MIRROR_PASSWORD])},
         "validate_certs": {"type": "bool", "default": True},
         "ca_path": {"type": "path"},
         "record": {"type": "path", "default": "/var/lib/gpufleet/artifacts.json"},

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import hashlib
 import http.client
+import os
 import random
 import shutil
 import socket
@@ -23,7 +24,9 @@ from ansible.module_utils import urls as ansible_urls
 
 from .._plan import ApplyError
 from .archive import write_all
+from .args import MIRROR_PASSWORD
 from .planner import Download, Fetched
+from .wish import mirrors
 
 CHUNK = 1 << 20
 FIRST_PAUSE_S = 0.5
@@ -48,11 +51,24 @@ class Fetcher:
     def __init__(self, params: t.Mapping[str, t.Any], sleep: t.Callable[[float], None] = time.sleep) -> None:
         self._params = params
         self._sleep = sleep
+        # With a mirror, headers and credentials are the mirror's: an entry that is fetched from upstream all the same must not
+        # show them there. The environment's are a mirror's even where the task has none.
+        self._mirrors = mirrors(params)
+        self._environments = params["password"] is not None and params["password"] == os.environ.get(MIRROR_PASSWORD)
         self._stopped = False
+        self._held: dict[str, t.IO[bytes]] = {}  # finished parts; the lock on each ends with its file
 
     def stop(self) -> None:
         """Ends running downloads soon; their parts stay."""
         self._stopped = True
+
+    def release(self, *parts: str) -> None:
+        """Gives up these finished parts, or all: until then no other run takes one as its own, or sweeps it away.
+
+        A program cannot be started while its file is open here, so what was moved into place must not be held.
+        """
+        for part in parts or tuple(self._held):
+            self._held.pop(part).close()
 
     def text(self, url: str) -> str:
         """A small file such as a checksum file. Raises GpufleetError."""
@@ -81,11 +97,8 @@ class Fetcher:
         started = time.monotonic()
         part = Path(wanted.part)
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a+b", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ApplyError(f"{part} is being downloaded by another run on this host; wait for it to end") from error
+        file = _locked(part)
+        try:
             digest = hashlib.sha256()
             file.seek(0)
             for chunk in iter(lambda: file.read(CHUNK), b""):
@@ -97,6 +110,10 @@ class Fetcher:
                 self._persist(wanted.source, lambda: self._transfer(wanted, transfer))
                 received = transfer.received
                 resumed_at = 0 if transfer.restarted else resumed_at
+        except BaseException:
+            file.close()
+            raise
+        self._held[wanted.part] = file
         return Fetched(received, round(time.monotonic() - started, 3), resumed_at)
 
     def _transfer(self, wanted: Download, into: _Transfer) -> None:
@@ -167,7 +184,9 @@ class Fetcher:
 
     def _open(self, url: str, headers: dict[str, str]) -> t.Any:
         params = self._params
-        own = {str(key): str(value) for key, value in (params["headers"] or {}).items()}
+        trusted = not self._mirrors or url.startswith(self._mirrors)
+        log_in = trusted and (bool(self._mirrors) or not self._environments)
+        own = {str(key): str(value) for key, value in (params["headers"] or {}).items()} if trusted else {}
         try:
             return ansible_urls.open_url(
                 url,
@@ -176,8 +195,8 @@ class Fetcher:
                 timeout=params["timeout"],
                 validate_certs=params["validate_certs"],
                 ca_path=params["ca_path"],
-                url_username=params["username"],
-                url_password=params["password"],
+                url_username=params["username"] if log_in else None,
+                url_password=params["password"] if log_in else None,
                 force_basic_auth=True,
                 http_agent="gpufleet.k8s",
                 decompress=False,  # the sum is that of the file as it is served
@@ -186,6 +205,24 @@ class Fetcher:
             )
         except (OSError, http.client.HTTPException, ansible_urls.ConnectionError, ValueError) as error:
             raise _failure(error) from error
+
+
+def _locked(part: Path) -> t.IO[bytes]:
+    """The part, open, with a lock that nobody else has. Raises ApplyError when another run has it."""
+    while True:
+        file = part.open("a+b", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise ApplyError(f"{part} is being downloaded by another run on this host; wait for it to end") from error
+        # Its last owner may have moved it into place, or another run swept it away, between the two calls.
+        try:
+            if os.path.samestat(part.stat(), os.fstat(file.fileno())):
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()
 
 
 class _Transfer:
@@ -213,7 +250,7 @@ def _failure(error: BaseException, progress: bool = False) -> _Failure:  # noqa:
     if isinstance(error, urllib.error.HTTPError):
         error.close()
         hint = {
-            401: "; give username and password, or headers",
+            401: "; give username and password, or headers (with a mirror they are sent to the mirror alone)",
             403: "; these credentials may not read it",
             404: "; no such file there",
         }

@@ -38,9 +38,10 @@ class Observed:
 
 @dataclass(frozen=True)
 class Download:
-    """One file to fetch; `part` is its temporary name, in the file system where it is needed.
+    """One file to fetch; `part` is its temporary name, in the folder of its first destination.
 
-    `uses`: how many destinations it becomes as it is (not unpacked); the last one gets the part itself, others a copy.
+    `uses`: how many destinations it becomes as it is (not unpacked); the last one gets the part itself where that is on the same
+    file system, others a copy.
     """
 
     source: str

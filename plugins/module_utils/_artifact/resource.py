@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import grp
 import os
@@ -200,11 +201,11 @@ class ArtifactResource(Resource[Observed]):
         part = self._parts[source_sum] if file.member is None else None
         if part:
             self._uses[source_sum] -= 1
-            if self._uses[source_sum]:
+            if self._uses[source_sum] or not _moved(part, staged):
                 shutil.copyfile(part, staged)
                 part = None
             else:
-                Path(part).replace(staged)  # not a link: removing its other name later would change its ctime
+                self.fetcher.release(part)
         old = state if isinstance(state, FileState) else None
         os.chown(
             staged,
@@ -280,6 +281,8 @@ class ArtifactResource(Resource[Observed]):
                     _remove_empty_folders(Path(path).parent, self.record.folder)
             # Where others have files in a folder that a pattern filled, the next run still has to know whose are whose.
             self.record.tidy({a.url for a in self.artifacts if has_pattern(a) and self._look(a.dest)})
+        if self._fetcher:
+            self._fetcher.release()
         try:
             self.record.save()
         except OSError as error:
@@ -292,7 +295,9 @@ class ArtifactResource(Resource[Observed]):
         for folder in {Path(path).parent for path in self._temporary}:
             for entry in list(folder.iterdir()) if folder.is_dir() else ():
                 leftover = LEFTOVER.search(entry.name)
-                if leftover and (_abandoned(entry) if leftover.group(1) == "part" else str(entry).rsplit(".", 2)[0] in ours):
+                if leftover and leftover.group(1) == "part":
+                    _remove_abandoned(entry)
+                elif leftover and str(entry).rsplit(".", 2)[0] in ours:
                     entry.unlink(missing_ok=True)
 
     def _staged(self, path: str, sha256: str) -> str:
@@ -341,12 +346,26 @@ def _in_parallel(work: t.Callable[[T], R], items: t.Sequence[T], stop: t.Callabl
     return [future.result() for future in futures]
 
 
-def _abandoned(part: Path) -> bool:
-    """Nobody is downloading into it (who does has a lock on it)."""
+def _remove_abandoned(part: Path) -> None:
+    """Unless somebody is downloading into it or has not used it yet (who does has a lock on it)."""
     try:
         with part.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
     except OSError:
+        pass
+
+
+def _moved(part: str, staged: str) -> bool:
+    """Whether it could be; a file of another file system, that of an earlier destination, cannot.
+
+    Not a link: removing its other name later would change its ctime.
+    """
+    try:
+        Path(part).replace(staged)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
         return False
     return True
 

@@ -119,6 +119,12 @@ def mirrored(url: str, mirror: str) -> str:
     return f"{mirror}/{parts.netloc}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
 
+def mirrors(params: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """What the URLs of the task's mirrors begin with, those of single entries among them."""
+    named = [params.get("mirror"), *(entry.get("mirror") for entry in params.get("artifacts") or ())]
+    return tuple(dict.fromkeys(f"{mirror.rstrip('/')}/" for mirror in named if mirror))
+
+
 def parse_checksum(text: str, where: str) -> tuple[str | None, str | None]:
     """`(sha256, None)` or `(None, URL of a checksum file)`."""
     value = text.strip()

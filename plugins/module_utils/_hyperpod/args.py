@@ -74,11 +74,16 @@ def secret_name_problem(name: str) -> str:
 
 
 def which(params: t.Mapping[str, t.Any]) -> Which:
-    """Raises PlanError for an ARN or a name that AWS cannot have."""
+    """Raises PlanError for an ARN or a name that AWS cannot have, and where an empty value leaves neither name nor id."""
     arn = parse_cluster_arn(params["cluster_arn"]) if params["cluster_arn"] else None
     cluster_id = arn.cluster_id if arn else params["cluster_id"] or ""
     if "/" in cluster_id or ":" in cluster_id:
         raise PlanError(f"cluster_id: {cluster_id!r} is not the id of a HyperPod cluster; give an ARN as cluster_arn")
+    if not params["secret_name"] and not cluster_id:
+        empty = " and ".join(option for option in _WHICH if params[option] is not None)
+        raise PlanError(
+            f"{empty}: empty, so it is not known which secret is meant; give the ARN or id of the cluster, or secret_name"
+        )
     name = params["secret_name"] or SECRET_PREFIX + cluster_id
     if problem := secret_name_problem(name):
         raise PlanError(f"secret_name: {problem}")

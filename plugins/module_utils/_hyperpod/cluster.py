@@ -51,15 +51,20 @@ def read_cluster(kube: KubeClient, with_certificates: bool) -> Cluster:
             f"the certificate authority in kube-public/cluster-info of {kube.server} cannot be used: {error}"
         ) from error
 
-    secrets = list(kube.list(SECRETS, fieldSelector=f"type={TOKEN_TYPE}"))
+    secrets = _secrets(kube)
     return Cluster(
         endpoint=endpoint,
         ca_hashes=hashes,
-        tokens=tuple(token for token in map(_token, secrets) if token),
+        tokens=_tokens(secrets),
         signed=frozenset(key.rpartition("-")[2] for key in data if key.startswith("jws-kubeconfig-")),
         certificates_expire=_certificates_expire(kube, secrets) if with_certificates else None,
         warnings=warnings,
     )
+
+
+def read_tokens(kube: KubeClient) -> Cluster:
+    """Its bootstrap tokens alone, which are there also without cluster-info. Raises KubeError."""
+    return Cluster(endpoint="", ca_hashes=(), tokens=_tokens(_secrets(kube)))
 
 
 def create_token(kube: KubeClient, token: BootstrapToken) -> None:
@@ -100,6 +105,14 @@ def retire_token(kube: KubeClient, token: BootstrapToken, expires: datetime | No
             raise Conflict(f"the bootstrap token {token.id} was replaced by somebody else at the same time") from error
         if error.status != 404:
             raise
+
+
+def _secrets(kube: KubeClient) -> list[t.Any]:
+    return list(kube.list(SECRETS, fieldSelector=f"type={TOKEN_TYPE}"))
+
+
+def _tokens(secrets: t.Iterable[t.Mapping[str, t.Any]]) -> tuple[BootstrapToken, ...]:
+    return tuple(token for token in map(_token, secrets) if token)
 
 
 def _name(token_id: str) -> str:

@@ -64,6 +64,7 @@ class StoredSecret:
     version: str | None = None
     join: JoinData | None = None
     fault: str = ""  # why a present secret could not be read as join data
+    created: datetime | None = None  # when that version was made, of a secret that can be read
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Observed:
     cluster: Cluster | None  # None: nothing answers there (only with state: absent)
     candidate: tuple[str, str] = field(repr=False)  # (id, secret) for a new token, not used in the cluster
     unreachable: str = ""
+    released: str | None = None  # the version that this run saw scheduled for deletion, before it or another one restored it
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _present(observed: Observed, wanted: Wanted) -> Plan:
         raise AssertionError("the observer fails when a wanted cluster does not answer")
     check_lives(wanted.ttl, wanted.renew_before)
     owner = _other_owner(secret, wanted)
-    if owner:
+    if owner and not _handed_over(observed, cluster, wanted):
         raise PlanError(
             f"the secret {wanted.secret_name} is of the HyperPod cluster {owner}, and this run is for {wanted.cluster_id}: two"
             f" clusters would take it from each other. {hand_over(wanted.secret_name, owner)}"
@@ -138,7 +140,7 @@ def _present(observed: Observed, wanted: Wanted) -> Plan:
     desired = _join_data(cluster, token, current, wanted, now)
     reason = _reason(secret, published, desired)
     if secret.state == "scheduled":
-        steps.append(Step("restore", f"secret {wanted.secret_name}"))
+        steps.append(Step("restore", f"secret {wanted.secret_name}", {"secret": secret}))
     if desired != current or secret.state != "present":
         before = current.public() if current else None
         differences.append(Difference(f"secret {wanted.secret_name}", before, {**desired.public(), **fresh}))
@@ -185,6 +187,19 @@ def _other_owner(secret: StoredSecret, wanted: Wanted) -> str:
     """The HyperPod cluster that the secret in use is of, where that is known and not the wished one; else ""."""
     found = secret.join.cluster_id if secret.join and secret.state == "present" else ""
     return found if wanted.cluster_id and found != wanted.cluster_id else ""
+
+
+def _handed_over(observed: Observed, cluster: Cluster, wanted: Wanted) -> bool:
+    """Whether another cluster's secret was deleted and is only there again because a run for this one restored it to replace it.
+
+    This run saw it so. Or there is a token for it that is younger than its value: no run makes one while another cluster's secret
+    is in use, so that run was killed, or is at work, between restoring and publishing.
+    """
+    secret = observed.secret
+    if observed.released is not None and secret.version == observed.released:
+        return True
+    mine = [token.created for token in cluster.tokens if token.owner == wanted.secret_name]
+    return any(made is not None and secret.created is not None and made > secret.created for made in mine)
 
 
 def _published(cluster: Cluster, current: JoinData | None) -> BootstrapToken | None:

@@ -62,7 +62,8 @@ class SecretStore:
         """The secret as a worker sees it: one GetSecretValue. Raises AwsError."""
         answer = self._call("GetSecretValue", VersionStage="AWSCURRENT")
         try:
-            return StoredSecret("present", answer["VersionId"], parse(answer.get("SecretString")))
+            join = parse(answer.get("SecretString"))
+            return StoredSecret("present", answer["VersionId"], join, created=answer.get("CreatedDate"))
         except Malformed as error:
             return StoredSecret("present", answer["VersionId"], fault=str(error))
 

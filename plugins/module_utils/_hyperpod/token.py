@@ -36,36 +36,43 @@ class Unsettled(VerifyError):
 
 
 class TokenResource(Resource[Observed]):
-    """`kube` is the cluster, or why none is known: then only the secret can be removed."""
+    """`connect` is called when the cluster is first needed: to remove the secret of a cluster that is gone, it may fail."""
 
     def __init__(
-        self, kube: KubeClient | NoKubeconfig, store: SecretStore, wanted: Wanted, kms_key_id: str | None = None
+        self, connect: t.Callable[[], KubeClient], store: SecretStore, wanted: Wanted, kms_key_id: str | None = None
     ) -> None:
-        self._kube = kube
+        self._connect = connect
+        self._kube: KubeClient | None = None
         self.store = store
         self.wanted = wanted
         self.kms_key_id = kms_key_id
+        self.released: str | None = None  # Observed.released
         self.wrote = False  # something that stays was written, even if this run has to start again
 
     @property
     def kube(self) -> KubeClient:
-        if isinstance(self._kube, NoKubeconfig):
-            raise KubeError(self._kube.message)
+        if self._kube is None:
+            self._kube = self._connect()
         return self._kube
 
     def observe(self) -> Observed:
         cluster, unreachable = None, ""
         try:
-            cluster = k8s.read_cluster(self.kube, with_certificates=self.wanted.certificate_key is not None)
-        except KubeError as error:
-            # Taking down a site whose API, or kubeconfig, is gone already must not leave the secret behind.
-            if self.wanted.present or error.status is not None:
+            if self.wanted.present:
+                cluster = k8s.read_cluster(self.kube, with_certificates=self.wanted.certificate_key is not None)
+            else:
+                cluster = k8s.read_tokens(self.kube)
+        except (KubeError, NoKubeconfig) as error:
+            # Taking down a site whose API, or whose kubeconfig, is gone already must not leave the secret behind.
+            if self.wanted.present or (isinstance(error, KubeError) and error.status is not None):
                 raise
             unreachable = error.message
         secret = self.store.read()
+        if secret.state == "scheduled":
+            self.released = secret.version
         taken = {token.id for token in cluster.tokens} if cluster else set()
         token_id = next(text for text in iter(lambda: _random(6), None) if text not in taken)
-        return Observed(now(), secret, cluster, (token_id, _random(16)), unreachable)
+        return Observed(now(), secret, cluster, (token_id, _random(16)), unreachable, self.released)
 
     def plan(self, observed: Observed) -> Plan:
         plan = make_plan(observed, self.wanted)
@@ -77,12 +84,13 @@ class TokenResource(Resource[Observed]):
             token: BootstrapToken = args["token"]
             k8s.create_token(self.kube, token)
             return lambda: self._withdraw(token)
+        if action == "restore":
+            self.store.restore()
+            return lambda: self._schedule_again(args["secret"])
         if action == "publish":
             self._publish(args["join"], args["secret"])
         elif action == "retire":
             k8s.retire_token(self.kube, args["token"], args["expires"])
-        elif action == "restore":
-            self.store.restore()
         elif action == "delete":
             self.store.delete(self.wanted.force_delete)
         else:
@@ -119,6 +127,18 @@ class TokenResource(Resource[Observed]):
             raise GpufleetError(f"token {token.id} is published by now, so it stays")
         k8s.retire_token(self.kube, token, None)
 
+    def _schedule_again(self, seen: StoredSecret) -> None:
+        """Undoes a restore, which brought back the value that was to be deleted; unless somebody has replaced that by now."""
+        current = self.store.read()
+        if current.state == "present" and current.version == seen.version:
+            self.store.delete(force=False)
+            current = self.store.read()
+            if current.state == "scheduled" and current.version != seen.version:  # replaced between the two calls
+                self.store.restore()
+        if current.state != "absent" and current.version != seen.version:
+            self.wrote = True
+            raise GpufleetError(f"the secret {self.wanted.secret_name} has another value by now, so it stays")
+
 
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The module's result. Raises GpufleetError."""
@@ -135,14 +155,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         force_delete=params["force_delete"],
     )
     client = Client("secretsmanager", params, region, params["retry_budget"])
-    kube: KubeClient | NoKubeconfig
-    try:
-        kube = connect(params)
-    except NoKubeconfig as error:
-        if wanted.present:
-            raise
-        kube = error
-    resource = TokenResource(kube, SecretStore(client, secret_name), wanted, params["kms_key_id"])
+    resource = TokenResource(lambda: connect(params), SecretStore(client, secret_name), wanted, params["kms_key_id"])
     done: list[str] = []
     for attempt in range(1, ATTEMPTS + 1):
         try:

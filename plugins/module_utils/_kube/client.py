@@ -122,7 +122,7 @@ class KubeError(GpufleetError):
 
 
 class NoKubeconfig(GpufleetError):
-    """There is no such kubeconfig, so no server is known."""
+    """There is no identity for any API server, because there is no such kubeconfig."""
 
 
 class KubeClient:
@@ -271,7 +271,7 @@ def connect(params: t.Mapping[str, t.Any], *, connections: int = 1) -> KubeClien
 
     As in kubernetes.core: `host` with credentials needs nothing else; `kubeconfig` or `context` reads a kubeconfig;
     with neither, a pod's service account, then the default kubeconfig. Options override what was read.
-    No call is made yet, but an exec plugin of the kubeconfig runs. Raises GpufleetError.
+    No call is made yet, but an exec plugin of the kubeconfig runs. Raises NoKubeconfig, GpufleetError.
     """
     with configured(params) as (configuration, source):
         tls = _tls(configuration)

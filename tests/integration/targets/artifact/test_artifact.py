@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import tempfile
 import typing as t
 import zipfile
 from pathlib import Path
@@ -23,7 +24,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.args import SPEC
-from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import entry
+from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.resource import ArtifactResource, entry
 from fault_server import Fault, FaultServer
 
 CHILD = Path(__file__).parents[2] / "child.py"
@@ -540,9 +541,45 @@ def test_credentials_reach_the_mirror_and_nobody_else(run: Run, server: FaultSer
     server.faults["/up/plain"] = [Fault(status=401)]
     Path(plain["dest"]).unlink()
     assert "401 Unauthorized; give username and password, or headers" in run(plain)["msg"]
-    server.requests.clear()
-    run(plain, env={"GPUFLEET_MIRROR_USERNAME": "me", "GPUFLEET_MIRROR_PASSWORD": "s3cret-password"})
-    assert server.requests[0].headers["Authorization"] == basic
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("mirror", {"mirror": ""}, "environment", "login", ""),
+        ("mirror", {"mirror": ""}, "explicit", "login headers", ""),
+        ("", {}, "environment", "", ""),
+        ("", {}, "explicit", "login headers", "login headers"),
+        ("", {}, "environment and headers", "headers", "headers"),
+        ("", {"mirror": "other"}, "explicit", "", "login headers"),
+    ],
+)
+def test_credentials_of_a_mirror_are_not_shown_upstream(
+    run: Run, server: FaultServer, tmp_path: Path, case: tuple[str, Options, str, str, str]
+) -> None:
+    """`own`: what the second entry has of its own; `firsts`, `seconds`: what the servers of the two entries get to see."""
+    mirror, own, options, firsts, seconds = case
+    login = {"username": "me", "password": "s3cret-password"}
+    environment = {f"GPUFLEET_MIRROR_{name.upper()}": value for name, value in login.items()}
+    given: Options = {"headers": {"X-Token": "t0ken"}} if options != "environment" else {}
+    given |= login if options == "explicit" else {"env": environment}
+    with FaultServer() as other:
+        server.files = {"/a": PLAIN, "/upstream.invalid/a": PLAIN}
+        other.files = {"/b": TREE, "/b.sha256": sha(TREE).encode()}
+        url = "http://upstream.invalid/a" if mirror else f"{server.url}/a"
+        entries = [
+            {"url": url, "checksum": sha(PLAIN), "dest": str(tmp_path / "a")},
+            {"url": f"{other.url}/b", "checksum": f"{other.url}/b.sha256", "dest": str(tmp_path / "b")},
+        ]
+        entries[1] |= {key: other.url if value else "" for key, value in own.items()}
+        result = run(*entries, mirror=server.url if mirror else "", **given)
+        assert result.get("changed"), result
+        for requests, expected in ((server.requests, firsts), (other.requests, seconds)):
+            assert requests
+            for request in requests:
+                names = {name.lower() for name in request.headers}
+                assert ("authorization" in names) == ("login" in expected)
+                assert ("x-token" in names) == ("headers" in expected)
 
 
 def test_proxy(run: Run, server: FaultServer, plain: Options) -> None:
@@ -560,6 +597,55 @@ def test_two_runs_at_once(start: Start, run: Run, server: FaultServer, plain: Op
     first.kill()
     first.wait()
     assert run(plain)["changed"]
+
+
+def test_a_run_does_not_sweep_away_what_another_one_has_downloaded(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one ends after the download of this one and before its first file is moved into place."""
+    entries = [
+        {"url": f"{server.url}/up/{name}", "checksum": sha(content)} for name, content in (("plain", PLAIN), ("tree.tgz", TREE))
+    ]
+    wished = [{**entry, "dest": str(tmp_path / "out" / str(number))} for number, entry in enumerate(entries)]
+    put = ArtifactResource._put
+    others = iter([wished[1]])
+
+    def later(self: ArtifactResource, *arguments: t.Any) -> None:
+        for other in others:
+            here(other, record=str(tmp_path / "other.json"))
+        put(self, *arguments)
+        open_here = [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        assert arguments[0].path not in open_here, "it could not be started"
+
+    monkeypatch.setattr(ArtifactResource, "_put", later)
+    assert here(wished[0], record=str(tmp_path / "record.json"))["changed"]
+    assert [Path(entry["dest"]).read_bytes() for entry in wished] == [PLAIN, TREE]
+    assert leftovers(tmp_path) == []
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> t.Iterator[Path]:
+    """A folder on another file system."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        if Path(folder).stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("needs a file system apart from that of /dev/shm")
+        yield Path(folder)
+
+
+def test_one_file_for_two_file_systems(run: Run, server: FaultServer, plain: Options, elsewhere: Path) -> None:
+    wished = [plain, {**plain, "dest": str(elsewhere / "plain"), "mode": "0755"}]
+    blocked = {**plain, "dest": str(elsewhere / "file/plain")}
+    (elsewhere / "file").write_text("a file in the place of a folder")
+    assert "rolled back" in run(*wished, blocked)["msg"]
+    assert not Path(wished[0]["dest"]).exists()
+    assert not Path(wished[1]["dest"]).exists()
+    server.requests.clear()
+    assert run(*wished)["changed"]
+    assert not server.requests, "what was downloaded before the failure was kept"
+    assert [Path(entry["dest"]).read_bytes() for entry in wished] == [PLAIN, PLAIN]
+    assert Path(wished[1]["dest"]).stat().st_mode & 0o777 == 0o755
+    assert leftovers(Path(plain["dest"]).parent) + leftovers(elsewhere) == []
+    assert not run(*wished)["changed"]
 
 
 def test_disk_full(run: Run, server: FaultServer, plain: Options, tmp_path: Path) -> None:

@@ -394,6 +394,68 @@ def test_a_secret_of_another_hyperpod_cluster_is_handed_over_only_by_its_owner(s
     assert site.stored()["cluster_id"] == "rebuiltone12"
 
 
+@pytest.fixture
+def again(site: Site) -> dict[str, str]:
+    """Options of a HyperPod cluster that takes over a deleted secret of another one, which was published long ago."""
+    site.keep()
+    site.keep(state="absent")
+    site.aws.backdate(NAME, 3600)
+    return {"cluster_arn": site.arn().replace(ID, "rebuiltone12"), "secret_name": NAME}
+
+
+def denied(operation: str, then: t.Callable[[], None] | None = None) -> Fault:
+    said = f"User: x is not authorized to perform: secretsmanager:{operation}"
+    return Fault(operation, "AccessDeniedException", message=said, then=then)
+
+
+def test_what_was_restored_in_vain_is_scheduled_for_deletion_again(site: Site, again: dict[str, str]) -> None:
+    site.aws.faults.append(denied("PutSecretValue"))
+    with pytest.raises(
+        GpufleetError, match=f"could not publish .*rolled back: restore secret {NAME}, create bootstrap"
+    ) as refused:
+        site.keep(**again)
+    assert refused.value.facts["undo_failed"] == []
+    assert site.aws.client().describe_secret(SecretId=NAME)["DeletedDate"]
+    assert site.tokens() == {}
+    assert site.keep(**again)["reason"] == "undelete"
+    assert site.stored()["cluster_id"] == "rebuiltone12"
+
+
+@pytest.mark.parametrize("while_it_is_undone", [False, True])
+def test_what_was_restored_stays_where_another_run_has_published(
+    site: Site, again: dict[str, str], while_it_is_undone: bool
+) -> None:
+    def other() -> None:
+        site.keep(**again)
+
+    if while_it_is_undone:
+        site.aws.faults += [denied("PutSecretValue"), Fault("DeleteSecret", "hold", then=other)]
+    else:
+        site.aws.faults.append(denied("PutSecretValue", then=other))
+    with pytest.raises(GpufleetError, match=f"rolling back failed too: restore secret {NAME}: .* has another value by now"):
+        site.keep(**again)
+    assert site.stored()["cluster_id"] == "rebuiltone12"
+    assert not site.keep(**again)["changed"]
+
+
+def test_killed_after_the_restore_the_next_run_goes_on(site: Site, again: dict[str, str]) -> None:
+    killed(site, Fault("PutSecretValue", "drop"), **again)
+    assert site.stored()["cluster_id"] == ID
+    assert site.keep(**again)["actions"] == [f"publish secret {NAME}"]
+    assert site.stored()["cluster_id"] == "rebuiltone12"
+    assert len(site.tokens()) == 1
+
+
+def test_two_writers_take_over_a_deleted_secret(site: Site, again: dict[str, str]) -> None:
+    """The second one begins when the first has restored and not yet published."""
+    second: list[dict[str, t.Any]] = []
+    site.aws.faults.append(Fault("PutSecretValue", "hold", then=lambda: second.append(site.keep(**again))))
+    first = site.keep(**again)
+    assert [first["token_id"], second[0]["token_id"]] == [site.stored()["token"].partition(".")[0]] * 2
+    assert site.stored()["cluster_id"] == "rebuiltone12"
+    assert len(site.tokens()) == 1
+
+
 def test_a_token_that_vanished(site: Site) -> None:
     old = site.keep()["token_id"]
     site.api.call("DELETE", f"{SECRETS}/bootstrap-token-{old}")
@@ -484,15 +546,27 @@ def test_absent_when_the_cluster_is_gone(site: Site) -> None:
         site.keep(**gone)
 
 
-def test_absent_when_the_kubeconfig_is_gone(site: Site, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", [True, False])
+def test_absent_when_the_kubeconfig_is_gone(site: Site, tmp_path: Path, check: bool) -> None:
     site.keep()
-    gone = {"kubeconfig": str(tmp_path / "admin.conf")}
-    result = site.keep(state="absent", **gone)
+    gone = {"kubeconfig": str(tmp_path / "gone")}
+    result = site.keep(check, state="absent", **gone)
     assert result["actions"] == [f"delete secret {NAME}"]
-    assert any(f"no token was revoked, each ends by its own expiry: kubeconfig {tmp_path}" in text for text in result["warnings"])
-    assert not site.keep(state="absent", **gone)["changed"]
-    with pytest.raises(GpufleetError, match="does not exist; give kubeconfig"):
+    assert any("no token was revoked" in said and f"{tmp_path}/gone does not exist" in said for said in result["warnings"])
+    assert ("DeletedDate" in site.aws.client().describe_secret(SecretId=NAME)) != check
+    with pytest.raises(GpufleetError, match=f"{tmp_path}/gone does not exist; give kubeconfig"):
         site.keep(**gone)
+    Path(gone["kubeconfig"]).write_text("{")
+    with pytest.raises(GpufleetError, match="cannot be used"):
+        site.keep(state="absent", **gone)
+
+
+def test_absent_needs_no_cluster_info(site: Site) -> None:
+    site.keep()
+    site.api.call("DELETE", CLUSTER_INFO)
+    assert site.keep(state="absent")["changed"]
+    assert site.tokens() == {}
+    assert not site.keep(state="absent")["changed"]
 
 
 def test_a_cluster_without_cluster_info(site: Site) -> None:
@@ -558,19 +632,25 @@ token.entry(json.load(sys.stdin), False)
 """
 
 
+def killed(site: Site, at: Fault, **options: t.Any) -> None:
+    """A run that is killed at this call."""
+    parameters = validated(TOKEN_SPEC, {"endpoint_url": site.aws.url, **site.options(**options)})
+    process = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, text=True, env=os.environ)
+    at.then = lambda: os.kill(process.pid, signal.SIGKILL)
+    site.aws.faults.append(at)
+    assert process.stdin
+    json.dump(parameters, process.stdin)
+    process.stdin.close()
+    assert process.wait(60) == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("operation", ["CreateSecret", "PutSecretValue", "UpdateSecretVersionStage"])
 @pytest.mark.parametrize("executed", [False, True])
 def test_killed_between_the_two_writes(site: Site, operation: str, executed: bool) -> None:
     if operation != "CreateSecret":
         site.set_end(site.keep()["token_id"], in_hours(1))
     before = set(site.tokens())
-    parameters = validated(TOKEN_SPEC, {"endpoint_url": site.aws.url, **site.options()})
-    process = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE, text=True, env=os.environ)
-    site.aws.faults.append(Fault(operation, "lose" if executed else "drop", then=lambda: os.kill(process.pid, signal.SIGKILL)))
-    assert process.stdin
-    json.dump(parameters, process.stdin)
-    process.stdin.close()
-    assert process.wait(60) == -signal.SIGKILL
+    killed(site, Fault(operation, "lose" if executed else "drop"))
     assert len(set(site.tokens()) - before) == 1  # the first write was done
     result = site.keep()
     assert len(set(site.tokens()) - before) == 1  # and is used, not repeated

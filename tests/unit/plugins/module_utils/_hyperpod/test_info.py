@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.args import INFO_SPEC, Which, which
+from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.args import INFO_SPEC, TOKEN_SPEC, Which, which
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.info import entry, fault
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import JoinData
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import GpufleetError, PlanError
@@ -149,3 +149,13 @@ ARN = "arn:aws-cn:sagemaker:cn-north-1:123456789012:cluster/kb8v11zrrpvr"
 )
 def test_which_secret_is_meant(options: dict[str, str], meant: Which) -> None:
     assert which(ArgumentSpecValidator(**INFO_SPEC).validate(options).validated_parameters) == meant
+
+
+@pytest.mark.parametrize("spec", [INFO_SPEC, TOKEN_SPEC])
+@pytest.mark.parametrize(
+    "options", [{"cluster_id": ""}, {"cluster_arn": ""}, {"secret_name": ""}, {"cluster_id": "", "secret_name": ""}]
+)
+def test_an_empty_option_is_none(spec: dict[str, t.Any], options: dict[str, str]) -> None:
+    named = " and ".join(options)
+    with pytest.raises(PlanError, match=f"^{named}: empty, so it is not known which secret is meant; give .* secret_name$"):
+        which(ArgumentSpecValidator(**spec).validate(options).validated_parameters)

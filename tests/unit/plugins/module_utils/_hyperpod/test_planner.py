@@ -163,6 +163,48 @@ class TestAnotherHyperPodCluster:
         assert [step.action for step in make_plan(observed(secret), wanted).steps][-1] == "publish"
 
 
+class TestItsRestoredSecret:
+    """It was scheduled for deletion when a run for this cluster restored it, and still has the other cluster's value."""
+
+    theirs = replace(TestAnotherHyperPodCluster.others, created=hours(-9))
+
+    @pytest.mark.parametrize(
+        ("secret", "changes", "released"),
+        [
+            (theirs, {}, None),  # token() is an hour younger
+            (replace(theirs, created=NOW), {}, "v1"),
+            (replace(theirs, created=NOW), {"owner": None}, "v1"),
+        ],
+    )
+    def test_is_replaced(self, secret: StoredSecret, changes: dict[str, t.Any], released: str | None) -> None:
+        plan = make_plan(replace(observed(secret, token(**changes)), released=released), WANTED)
+        assert [step.action for step in plan.steps][-1] == "publish"
+        assert plan.steps[-1].args["join"].cluster_id == WANTED.cluster_id
+
+    @pytest.mark.parametrize(
+        ("secret", "changes", "released"),
+        [
+            (replace(theirs, created=hours(-7)), {}, None),  # made after the token was
+            (theirs, {"owner": "another"}, None),
+            (theirs, {"owner": None}, None),
+            (replace(theirs, created=None), {}, None),
+            (replace(theirs, version="v2", created=NOW), {}, "v1"),  # its owner has published again
+        ],
+    )
+    def test_is_left_where_it_may_be_in_use(self, secret: StoredSecret, changes: dict[str, t.Any], released: str | None) -> None:
+        with pytest.raises(PlanError, match="otherone1234"):
+            make_plan(replace(observed(secret, token(**changes)), released=released), WANTED)
+
+    @pytest.mark.parametrize("steps", range(4))
+    def test_killed_anywhere_the_next_run_goes_on(self, steps: int) -> None:
+        world = World(NOW, Cluster("10.0.0.1:6443", (CA,)), replace(self.theirs, state="scheduled"))
+        assert len(world.run(WANTED, stop_after=steps).steps) == 3
+        world.now += timedelta(hours=1)
+        world.run(WANTED)
+        assert world.published() and world.secret.join and world.secret.join.cluster_id == WANTED.cluster_id
+        assert len(world.cluster.tokens) == 1
+
+
 class TestCertificateKey:
     wanted = replace(WANTED, certificate_key="k" * 64)
 
