@@ -25,6 +25,7 @@ NAMES = (
     "kubeadm_documents",
     "kubeadm_live_problems",
     "kubeadm_problems",
+    "kubeadm_secrets",
     "mig_resources",
     "mig_svg",
     "mpijob_v2beta1",
