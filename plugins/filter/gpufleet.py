@@ -19,6 +19,7 @@ NAMES = (
     "from_toml",
     "grep_files",
     "hyperpod_instance",
+    "hyperpod_problems",
     "identity_problems",
     "kernel_plan",
     "keys_ignored",

@@ -49,7 +49,7 @@ def test_wrong_types_are_refused_by_name(play: t.Any) -> None:
         "kubeadm_cluster_configuration.networking must be a dictionary, not a list",
         "kubeadm_cluster_configuration.etcd must be a dictionary, not 5",
         "kubeadm_init_configuration.nodeRegistration.kubeletExtraArgs must be a list, not a dictionary",
-        'kubeadm_kubelet_configuration.maxPods must be a whole number, not "many"',
+        "kubeadm_kubelet_configuration.maxPods must be a whole number",
         "kubeadm_control_plane_endpoint is 'https://lb:6443'",
     ):
         assert says in said.text, said.text
