@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 import yaml
+from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.instance import only_zone_differs
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import parse_endpoint
 
 
@@ -21,6 +22,7 @@ def kubeadm_live_problems(
     bootstrap: str = "",
     expected: t.Sequence[str] = (),
     endpoint: str = "",
+    provider_id: str = "",
 ) -> list[str]:
     """Sentences naming variable or host, the value and the remedy. Pure."""
     live = live or {}
@@ -41,6 +43,13 @@ def kubeadm_live_problems(
         problems.append(
             f"{host} runs Kubernetes {found['version']} and kubeadm_version is {version}: this role does not change the "
             f"version of a running node. Set kubeadm_version to {found['version']}"
+        )
+    registered = (found.get("node") or {}).get("provider_id")
+    if provider_id and registered and registered != provider_id:
+        of_zone = " (hyperpod_zone_id is the zone in it)" if only_zone_differs(provider_id, registered) else ""
+        problems.append(
+            f"{host} is registered with the provider ID {registered} and kubeadm_provider_id is {provider_id}{of_zone}: it cannot change "
+            "while the Node exists. Set it back; or reset the host (kubeadm_state: absent), delete its Node and let it join again"
         )
     if live.get("cluster_configuration") and host == bootstrap:
         running = yaml.safe_load(live["cluster_configuration"]) or {}

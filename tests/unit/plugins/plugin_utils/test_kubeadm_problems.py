@@ -216,6 +216,22 @@ NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36
         ({}, {"endpoint": "fd00::1", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}}, []),
         ({}, {"endpoint": "[fd00::1]:6443", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}}, ["7443"]),
         ({}, {"live": WITH_ENDPOINT}, []),  # no wish
+        ({}, {"provider_id": "", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),
+        ({}, {"provider_id": "aws:///z/i-1", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),
+        ({}, {"provider_id": "aws:///z/i-1", "found": {**NODE, "node": {"provider_id": ""}}}, []),
+        (
+            {},
+            {"provider_id": "other://i-1", "host": "w", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}},
+            ["w is registered with the provider ID aws:///z/i-1 and kubeadm_provider_id is other://i-1: it cannot change"],
+        ),
+        (
+            {},
+            {
+                "provider_id": "aws:///usw2-az1/sagemaker/cluster/hyperpod-c-i-1",
+                "found": {**NODE, "node": {"provider_id": "aws:////sagemaker/cluster/hyperpod-c-i-1"}},
+            },
+            ["cluster/hyperpod-c-i-1 (hyperpod_zone_id is the zone in it): it cannot change", "Set it back"],
+        ),
         ({}, {"endpoint": "lb2", "live": WITH_ENDPOINT, "host": "w"}, []),
         ({"networking": {"podSubnet": "10.244.0.0/14"}}, {"host": "w"}, []),  # said once, for the bootstrap control plane
     ],
