@@ -15,17 +15,21 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.taints import k
 ZONE_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)+")
 
 
-def hyperpod_problems(content: str, *, path: str, host: str, zone: t.Any = "", zone_id: t.Any = "", label_prefix: t.Any) -> list[str]:
+def hyperpod_problems(
+    content: str, *, path: str, host: str, zone: t.Any = "", zone_id: t.Any = "", label_prefix: t.Any
+) -> list[str]:
     """Sentences naming variable, value and remedy. Pure. `content`: the platform's file in base64."""
     problems = []
-    if problem := _file_problem(content):
-        problems.append(f"hyperpod_resource_config is {path} on {host}, and that is {problem}: name the file that HyperPod writes")
+    if what := _file_problem(content):
+        problems.append(f"hyperpod_resource_config is {path} on {host}, and that is {what}: name the file that HyperPod writes")
     if zone and (problem := value_problem(str(zone))):
         problems.append(f"hyperpod_zone is {str(zone)!r}; it {problem}, such as us-west-2a")
     if zone_id and not ZONE_ID.fullmatch(str(zone_id)):
         problems.append(f"hyperpod_zone_id is {str(zone_id)!r}, which is no id of an availability zone such as usw2-az1")
     if problem := key_problem(f"{label_prefix or ''}/instance-group"):
-        problems.append(f"hyperpod_label_prefix is {str(label_prefix or '')!r}; the label {label_prefix or ''}/instance-group {problem}")
+        problems.append(
+            f"hyperpod_label_prefix is {str(label_prefix or '')!r}; the label {label_prefix or ''}/instance-group {problem}"
+        )
     return problems
 
 

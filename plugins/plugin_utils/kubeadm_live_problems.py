@@ -48,8 +48,9 @@ def kubeadm_live_problems(
     if provider_id and registered and registered != provider_id:
         of_zone = " (hyperpod_zone_id is the zone in it)" if only_zone_differs(provider_id, registered) else ""
         problems.append(
-            f"{host} is registered with the provider ID {registered} and kubeadm_provider_id is {provider_id}{of_zone}: it cannot change "
-            "while the Node exists. Set it back; or reset the host (kubeadm_state: absent), delete its Node and let it join again"
+            f"{host} is registered with the provider ID {registered} and kubeadm_provider_id is {provider_id}{of_zone}: it "
+            "cannot change while the Node exists. Set it back; or reset the host (kubeadm_state: absent), delete its Node and "
+            "let it join again"
         )
     if live.get("cluster_configuration") and host == bootstrap:
         running = yaml.safe_load(live["cluster_configuration"]) or {}
@@ -65,8 +66,9 @@ def _endpoint_problems(wanted: t.Mapping[str, t.Any], endpoint: str, live: t.Map
     if not wish or _same_endpoint(wish, there):
         return []
     return [
-        f"{variable} is {wish}, the running cluster has {there or 'none'}: it cannot be changed in a running cluster, whose certificates "
-        f"and nodes are made for what it has. {'Set it back' if there else 'Leave it empty'}, or reset the cluster and begin anew"
+        f"{variable} is {wish}, the running cluster has {there or 'none'}: it cannot be changed in a running cluster, whose "
+        f"certificates and nodes are made for what it has. {'Set it back' if there else 'Leave it empty'}, or reset the cluster "
+        "and begin anew"
     ]
 
 

@@ -63,8 +63,8 @@ def kubeadm_problems(
     ):
         if address and isinstance(address, str) and not _is_endpoint(address):
             problems.append(
-                f"{variable} is {str(address)!r}, which kubeadm does not take: write HOST or HOST:PORT without https://, HOST being a "
-                "name in small letters or an IP address, an IPv6 address with a port in brackets"
+                f"{variable} is {str(address)!r}, which kubeadm does not take: write HOST or HOST:PORT without https://, HOST "
+                "being a name in small letters or an IP address, an IPv6 address with a port in brackets"
             )
     if matched and matched[1] in minors:
         known = schema(int(matched[1].partition(".")[2]))

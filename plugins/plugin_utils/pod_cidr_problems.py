@@ -116,7 +116,7 @@ def _mask(configuration: t.Mapping[str, t.Any], version: int, dual: bool) -> tup
     """(bits of a node's prefix, the controller manager's option that sets it)."""
     option = f"node-cidr-mask-size-ipv{version}" if dual else "node-cidr-mask-size"
     arguments = _dictionary(configuration, "controllerManager").get("extraArgs")
-    wanted = [
+    wanted: list[t.Any] = [
         argument.get("value")
         for argument in (arguments if isinstance(arguments, (list, tuple)) else ())
         if isinstance(argument, t.Mapping) and argument.get("name") == option

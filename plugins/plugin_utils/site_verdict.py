@@ -75,8 +75,8 @@ def _node_faults(node: Json | None, host: Json) -> t.Iterator[str]:
     registered = node["spec"].get("providerID") or ""
     if only_zone_differs(registered, host["provider_id"]):
         yield (
-            f"its providerID is {registered}, wished is {host['provider_id']}: the zone in it is hyperpod_zone_id, and cannot change while the "
-            "Node exists. Set it back; or reset the host, delete its Node and let it join again"
+            f"its providerID is {registered}, wished is {host['provider_id']}: the zone in it is hyperpod_zone_id, and cannot "
+            "change while the Node exists. Set it back; or reset the host, delete its Node and let it join again"
         )
     elif host["provider_id"] and registered != host["provider_id"]:
         yield (

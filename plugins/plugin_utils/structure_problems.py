@@ -10,8 +10,8 @@ import typing as t
 from ansible_collections.gpufleet.k8s.plugins.module_utils._numbers import number_problem
 
 STRUCTURES = {"list": ("a list", "[...]"), "dict": ("a dictionary", "{...}")}
-#: What may hold a password, token or key. `no_log` in their specs would refuse what Ansible cannot take for text: a time in a document
-#: of kubeadm, a value from a vault.
+#: What may hold a password, token or key. `no_log` in their specs would refuse what Ansible cannot take for text: a time in a
+#: document of kubeadm, a value from a vault.
 SECRET = {
     "containerd_config",
     "containerd_registry_mirrors",

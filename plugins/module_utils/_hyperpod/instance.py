@@ -15,7 +15,6 @@ import typing as t
 from .._plan import PlanError
 from .arn import parse_cluster_arn
 
-
 _PROVIDER_ID = re.compile(r"aws:///[^/]*/(sagemaker/.+)")
 
 

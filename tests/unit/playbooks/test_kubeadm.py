@@ -38,7 +38,11 @@ def test_tokens_and_keys_of_the_user_are_not_shown(play: t.Any) -> None:
 def test_wrong_types_are_refused_by_name(play: t.Any) -> None:
     said = preflight(
         play,
-        kubeadm_cluster_configuration={"controllerManager": {"extraArgs": {"node-cidr-mask-size": "25"}}, "networking": ["x"], "etcd": 5},
+        kubeadm_cluster_configuration={
+            "controllerManager": {"extraArgs": {"node-cidr-mask-size": "25"}},
+            "networking": ["x"],
+            "etcd": 5,
+        },
         kubeadm_init_configuration={"nodeRegistration": {"kubeletExtraArgs": {"v": "4"}}},
         kubeadm_kubelet_configuration={"maxPods": "many"},
         kubeadm_control_plane_endpoint="https://lb:6443",

@@ -15,7 +15,11 @@ from pathlib import Path
 def test_groups_without_instances_are_passed_over(tmp_path: Path) -> None:
     arn = "arn:aws:sagemaker:us-west-2:123456789012:cluster/kb8v11zrrpvr"
     instance = {"InstanceName": "w-1", "CustomerIpAddress": "192.0.2.9", "InstanceId": "i-0cbbe3075137ffa1d"}
-    groups = [{"Name": "none"}, {"Name": "null", "Instances": None}, {"Name": "w", "InstanceType": "ml.m5.large", "Instances": [instance]}]
+    groups = [
+        {"Name": "none"},
+        {"Name": "null", "Instances": None},
+        {"Name": "w", "InstanceType": "ml.m5.large", "Instances": [instance]},
+    ]
     config = tmp_path / "resource_config.json"
     config.write_text(json.dumps({"ClusterConfig": {"ClusterArn": arn}, "InstanceGroups": groups}))
     addresses = {"all_ipv4_addresses": ["192.0.2.1", "192.0.2.9"], "default_ipv4": {"address": "192.0.2.1"}}

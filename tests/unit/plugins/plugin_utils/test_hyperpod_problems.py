@@ -19,7 +19,8 @@ def problems(content=b"{}", **input_):
 
 
 @pytest.mark.parametrize(
-    "input_", [{}, {"zone": None, "zone_id": None}, {"zone": "us-west-2-lax-1a", "zone_id": "usw2-lax1-az1"}, {"label_prefix": "x"}]
+    "input_",
+    [{}, {"zone": None, "zone_id": None}, {"zone": "us-west-2-lax-1a", "zone_id": "usw2-lax1-az1"}, {"label_prefix": "x"}],
 )
 def test_what_is_fine(input_):
     assert problems(**input_) == []

@@ -214,7 +214,11 @@ NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36
         ({}, {"endpoint": "lb", "live": WITH_ENDPOINT}, []),  # kubeadm adds the port
         ({"controlPlaneEndpoint": "lb:6443"}, {"live": WITH_ENDPOINT}, []),
         ({}, {"endpoint": "fd00::1", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}}, []),
-        ({}, {"endpoint": "[fd00::1]:6443", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}}, ["7443"]),
+        (
+            {},
+            {"endpoint": "[fd00::1]:6443", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}},
+            ["7443"],
+        ),
         ({}, {"live": WITH_ENDPOINT}, []),  # no wish
         ({}, {"provider_id": "", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),
         ({}, {"provider_id": "aws:///z/i-1", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),

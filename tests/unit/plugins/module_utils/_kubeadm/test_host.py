@@ -198,7 +198,10 @@ To see the stack trace of this error execute with --v=5 or higher""".replace("\\
     [
         (None, {"bootstrapToken": {"token": "t"}}),
         ({"bootstrapToken": None}, {"bootstrapToken": {"token": "t"}}),
-        ({"bootstrapToken": {"caCertHashes": []}, "file": None}, {"bootstrapToken": {"caCertHashes": [], "token": "t"}, "file": None}),
+        (
+            {"bootstrapToken": {"caCertHashes": []}, "file": None},
+            {"bootstrapToken": {"caCertHashes": [], "token": "t"}, "file": None},
+        ),
         ({"file": {"kubeConfigPath": "/x"}}, {"file": {"kubeConfigPath": "/x"}}),  # kubeadm takes one of both
     ],
 )
