@@ -45,6 +45,13 @@ options:
   certificate_key:
     description: Key of the uploaded control plane certificates, put into the C(JoinConfiguration) of a control plane.
     type: str
+  secrets:
+    description:
+      - Tokens and keys that are in O(config) itself, such as that of a C(bootstrapTokens), so that neither the host's log nor the
+        output shows them. The filter P(gpufleet.k8s.kubeadm_secrets#filter) finds them.
+    type: list
+    elements: str
+    default: []
   labels:
     description:
       - Labels that the Node should have. They are compared only, see RV(relabel), since a kubelet may not set all labels of its

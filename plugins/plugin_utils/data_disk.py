@@ -20,7 +20,7 @@ def data_disk(
     pending = asked[:chosen] + ([units.get(name, {}) for name in services] if chosen else [])
     states = list(zip(candidates, asked)) + [(name, units.get(name, {})) for name in services]
     return {
-        "path": candidates[chosen] if chosen < len(asked) else "",
+        "path": asked[chosen]["Where"] if chosen < len(asked) else "",  # without a slash at its end
         "settled": not any(map(_on_its_way, pending)),
         "seen": ", ".join(f"{name}: {_state(unit)}" for name, unit in states) or "no disk was named",
     }

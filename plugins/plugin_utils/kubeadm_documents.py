@@ -54,7 +54,8 @@ def kubeadm_documents(
     if join:
         discovery: Document = {"apiServerEndpoint": endpoint, "caCertHashes": list(ca_cert_hashes)}
         defaults: Document = {"nodeRegistration": registration}
-        if "file" not in (parts.get("join") or {}).get("discovery", {}):
+        wished = (parts.get("join") or {}).get("discovery")
+        if not isinstance(wished, dict) or wished.get("file") is None:
             defaults["discovery"] = {"bootstrapToken": discovery}
         if control_plane:
             defaults["controlPlane"] = {"localAPIEndpoint": local}
@@ -90,21 +91,27 @@ def _document(api_version: str, kind: str, wished: Document | None, defaults: Do
 
 
 def _over(defaults: t.Any, wished: t.Any) -> t.Any:
-    """`wished` over `defaults`, dictionary by dictionary. Shares what is below with both: nothing here changes it."""
+    """`wished` over `defaults`, dictionary by dictionary; null is as if absent, as it is to Go.
+
+    Shares what is below with both: nothing here changes it.
+    """
     if isinstance(defaults, dict) and isinstance(wished, dict):
         return {**defaults, **{key: _over(defaults.get(key), value) for key, value in wished.items()}}
-    return wished
+    return defaults if wished is None else wished
 
 
 def _with_flags(document: Document, flags: dict[str, str]) -> Document:
-    wished = list(document["nodeRegistration"].get("kubeletExtraArgs") or [])
-    flags = dict(flags)
+    registration = document["nodeRegistration"]
+    given = (registration.get("kubeletExtraArgs") or []) if isinstance(registration, dict) else ""
+    if not isinstance(given, list) or not all(isinstance(flag, dict) for flag in given):
+        return document  # kubeadm_problems says what is wrong with it
+    wished, flags = list(given), dict(flags)
     for position, flag in enumerate(wished):
-        ours = flags.pop(flag["name"], None)
-        if ours is not None and flag["name"] == "node-labels":
+        ours = flags.pop(str(flag.get("name")), None)
+        if ours is not None and flag["name"] == "node-labels" and isinstance(flag.get("value"), str):
             keys = {label.partition("=")[0] for label in flag["value"].split(",")}
             added = [label for label in ours.split(",") if label.partition("=")[0] not in keys]
             wished[position] = {**flag, "value": ",".join([flag["value"], *added])}
     wished += [{"name": name, "value": value} for name, value in flags.items()]
-    document["nodeRegistration"] = {**document["nodeRegistration"], "kubeletExtraArgs": wished}
+    document["nodeRegistration"] = {**registration, "kubeletExtraArgs": wished}
     return document

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import parse_endpoint
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.taints import key_problem, value_problem
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import rules
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import Schema, schema
@@ -39,7 +40,7 @@ def kubeadm_problems(
     if not matched or matched[1] not in minors:
         what = "of a release unknown to this role" if matched else "not a version such as 1.36.3"
         problems.append(f"kubeadm_version {version!r} is {what}; it knows {', '.join(f'{minor}.x' for minor in minors)}")
-    named = str(configuration.get("kubernetesVersion", "")).lstrip("v")
+    named = str(configuration.get("kubernetesVersion") or "").lstrip("v")
     if named and named != str(version).lstrip("v"):
         problems.append(
             f"kubeadm_cluster_configuration.kubernetesVersion is {named!r} and kubeadm_version is {version!r}: "
@@ -50,12 +51,21 @@ def kubeadm_problems(
             "the inventory group kube_control_plane has no host: put the host there that should begin the cluster, or give "
             "kubeadm_join to join one that exists"
         )
-    if len(control_planes) > 1 and not endpoint and "controlPlaneEndpoint" not in configuration:
+    if len(control_planes) > 1 and not endpoint and not configuration.get("controlPlaneEndpoint"):
         problems.append(
             f"kube_control_plane has {len(control_planes)} hosts ({', '.join(control_planes)}) and "
             "kubeadm_control_plane_endpoint is empty: several control planes need one "
             "address in front of them, which cannot be added later"
         )
+    for variable, address in (
+        ("kubeadm_control_plane_endpoint", endpoint),
+        ("kubeadm_cluster_configuration.controlPlaneEndpoint", configuration.get("controlPlaneEndpoint")),
+    ):
+        if address and isinstance(address, str) and not _is_endpoint(address):
+            problems.append(
+                f"{variable} is {str(address)!r}, which kubeadm does not take: write HOST or HOST:PORT without https://, HOST "
+                "being a name in small letters or an IP address, an IPv6 address with a port in brackets"
+            )
     if matched and matched[1] in minors:
         known = schema(int(matched[1].partition(".")[2]))
         for variable, kind, wish, program in (
@@ -68,6 +78,16 @@ def kubeadm_problems(
         if kubelet:
             problems += _kubelet_problems(kubelet, known)
     return problems + _label_problems(labels or {}) + _join_problems(join or {})
+
+
+def _is_endpoint(text: str) -> bool:
+    """Whether kubeadm takes it (ParseHostPort in cmd/kubeadm/app/util)."""
+    try:
+        host = parse_endpoint(text).rpartition(":")[0]
+    except ValueError:
+        return False
+    name = not host.startswith("[")
+    return "//" not in text and not text.endswith("]") and not (name and (host != host.lower() or host.endswith(".")))
 
 
 def _kubelet_problems(kubelet: t.Mapping[str, t.Any], known: Schema) -> list[str]:

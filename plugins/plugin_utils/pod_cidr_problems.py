@@ -11,6 +11,7 @@ import typing as t
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
 DEFAULT_MASK = {4: 24, 6: 64}
+DEFAULT_PODS = 110
 #: The controller manager refuses more bits than this between a pod range and a node's share of it.
 MAX_SUBNET_BITS = 16
 #: The API server's limit for the bits of a service range, and the least that leaves room for the DNS service (its 10th address).
@@ -28,14 +29,19 @@ class _Wrong(Exception):
 def pod_cidr_problems(
     configuration: t.Mapping[str, t.Any],
     max_nodes: int,
-    max_pods: int = 110,
+    max_pods: t.Any = DEFAULT_PODS,
     hosts: t.Mapping[str, str] | None = None,
     host_networks: t.Sequence[str] = (),
     *,
     inventory: int = 0,
 ) -> list[str]:
-    """Sentences naming variable, value and remedy. Pure; never raises for what a user can have written."""
+    """Sentences naming variable, value and remedy. Pure; never raises for what a user can have written.
+
+    What is of a wrong type is passed over: kubeadm_problems says it.
+    """
     networking = configuration.get("networking") or {}
+    if not isinstance(networking, t.Mapping):
+        return []
     wished = (int(max_nodes), f"kubeadm_max_nodes is {max_nodes}")
     if int(inventory) > int(max_nodes):
         wished = (int(inventory), f"the inventory has {inventory} (kubeadm_max_nodes is {max_nodes})")
@@ -55,7 +61,7 @@ def pod_cidr_problems(
 
     for network in ranges.get("podSubnet", []):
         mask, option = _mask(configuration, network.version, dual=len(ranges["podSubnet"]) > 1)
-        problems += _capacity(network, mask, option, wished, int(max_pods))
+        problems += _capacity(network, mask, option, wished, _pods(max_pods))
     for network in ranges.get("serviceSubnet", []):
         problems += _service_size(network)
 
@@ -75,6 +81,18 @@ def pod_cidr_problems(
                 if address and _parse(address).version == network.version and _parse(address) in network
             ]
     return problems
+
+
+def _dictionary(document: t.Mapping[str, t.Any], field: str) -> t.Mapping[str, t.Any]:
+    value = document.get(field)
+    return value if isinstance(value, t.Mapping) else {}
+
+
+def _pods(wished: t.Any) -> int:
+    try:
+        return int(wished)
+    except (TypeError, ValueError):  # null, or what kubeadm_problems refuses
+        return DEFAULT_PODS
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -97,8 +115,12 @@ def _networks(variable: str, text: str) -> list[Network]:
 def _mask(configuration: t.Mapping[str, t.Any], version: int, dual: bool) -> tuple[int, str]:
     """(bits of a node's prefix, the controller manager's option that sets it)."""
     option = f"node-cidr-mask-size-ipv{version}" if dual else "node-cidr-mask-size"
-    arguments = (configuration.get("controllerManager") or {}).get("extraArgs") or []
-    wanted = [argument.get("value") for argument in arguments if argument.get("name") == option]
+    arguments = _dictionary(configuration, "controllerManager").get("extraArgs")
+    wanted: list[t.Any] = [
+        argument.get("value")
+        for argument in (arguments if isinstance(arguments, (list, tuple)) else ())
+        if isinstance(argument, t.Mapping) and argument.get("name") == option
+    ]
     try:
         return int(wanted[-1]) if wanted else DEFAULT_MASK[version], option
     except (TypeError, ValueError):

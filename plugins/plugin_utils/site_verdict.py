@@ -8,6 +8,8 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.instance import only_zone_differs
+
 Json = dict[str, t.Any]
 
 
@@ -70,9 +72,15 @@ def _node_faults(node: Json | None, host: Json) -> t.Iterator[str]:
     for key, value in sorted(host["labels"].items()):
         if labels.get(key) != value:
             yield f"its label {key} is {labels.get(key)}, wished is {value}"
-    if host["provider_id"] and node["spec"].get("providerID", "") != host["provider_id"]:
+    registered = node["spec"].get("providerID") or ""
+    if only_zone_differs(registered, host["provider_id"]):
         yield (
-            f"its providerID is {node['spec'].get('providerID') or 'empty'}, the platform says {host['provider_id']}: "
+            f"its providerID is {registered}, wished is {host['provider_id']}: the zone in it is hyperpod_zone_id, and cannot "
+            "change while the Node exists. Set it back; or reset the host, delete its Node and let it join again"
+        )
+    elif host["provider_id"] and registered != host["provider_id"]:
+        yield (
+            f"its providerID is {registered or 'empty'}, the platform says {host['provider_id']}: "
             "the host was replaced by another of the same name. Delete the Node and let the host join again"
         )
     addresses = [address["address"] for address in node["status"].get("addresses", [])]

@@ -10,16 +10,31 @@ import typing as t
 from ansible_collections.gpufleet.k8s.plugins.module_utils._numbers import number_problem
 
 STRUCTURES = {"list": ("a list", "[...]"), "dict": ("a dictionary", "{...}")}
+#: What may hold a password, token or key. `no_log` in their specs would refuse what Ansible cannot take for text: a time in a
+#: document of kubeadm, a value from a vault.
+SECRET = {
+    "containerd_config",
+    "containerd_registry_mirrors",
+    "hyperpod_aws",
+    "kubeadm_cluster_configuration",
+    "kubeadm_init_configuration",
+    "kubeadm_join",
+    "kubeadm_join_configuration",
+    "kubeadm_kubelet_configuration",
+    "mig_lock",
+    "training_job_env",
+    "training_job_pod_spec",
+}
 
 
 def structure_problems(variables: t.Mapping[str, t.Any], options: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
-    """Sentences naming variable, value and remedy. Pure. Values of options with `no_log` are not shown."""
+    """Sentences naming variable, value and remedy. Pure. What is in SECRET, or has `no_log`, is not shown."""
     problems = []
     for name, option in options.items():
         value = variables.get(name)
         if option.get("type") in STRUCTURES and isinstance(value, str):
             what, example = STRUCTURES[option["type"]]
-            shown = "text" if option.get("no_log") else f"the text {str(value)!r}"
+            shown = "text" if name in SECRET or option.get("no_log") else f"the text {str(value)!r}"
             problems.append(f"{name} is {shown} and must be {what}; on the command line write -e '{{\"{name}\": {example}}}'")
         elif problem := number_problem(name, option, value):
             problems.append(problem)

@@ -9,10 +9,19 @@ PRIVATE: this module util is for this collection only and may change without not
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 
 from .._plan import PlanError
 from .arn import parse_cluster_arn
+
+_PROVIDER_ID = re.compile(r"aws:///[^/]*/(sagemaker/.+)")
+
+
+def only_zone_differs(one: str, other: str) -> bool:
+    """Whether two provider IDs are of one instance, with different zones."""
+    instances = [match[1] for match in map(_PROVIDER_ID.fullmatch, (one, other)) if match]
+    return one != other and len(instances) == 2 and instances[0] == instances[1]
 
 
 def find_instance(resource_config: t.Any, ip: str, availability_zone_id: str = "") -> dict[str, str]:

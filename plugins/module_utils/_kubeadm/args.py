@@ -15,6 +15,7 @@ SPEC: dict[str, t.Any] = {
         "token": {"type": "str", "no_log": True},
         "labels": {"type": "dict", "default": {}},
         "certificate_key": {"type": "str", "no_log": True},
+        "secrets": {"type": "list", "elements": "str", "default": [], "no_log": True},
         "bin_dir": {"type": "path", "default": "/usr/local/bin"},
         "timeout": {"type": "int", "default": 300},
     },

@@ -134,11 +134,13 @@ class KubeadmNode(Resource[Observed]):
         documents = json.loads(json.dumps([dict(document) for document in self.params["config"]]))
         for document in documents:
             if document["kind"] == "JoinConfiguration":
-                bootstrap = document.setdefault("discovery", {}).setdefault("bootstrapToken", {})
-                bootstrap["token"] = self.params.get("token") or bootstrap.get("token", "")
-                if not bootstrap["token"] and "file" not in document["discovery"]:
-                    raise PlanError(f"there is no token to join {self.params['name']} with: give `token`")
-                if self.params.get("certificate_key") and "controlPlane" in document:
+                discovery = document["discovery"] = document.get("discovery") or {}
+                if discovery.get("file") is None:  # kubeadm takes one of both
+                    bootstrap = discovery["bootstrapToken"] = discovery.get("bootstrapToken") or {}
+                    bootstrap["token"] = self.params.get("token") or bootstrap.get("token")
+                    if not bootstrap["token"]:
+                        raise PlanError(f"there is no token to join {self.params['name']} with: give `token`")
+                if self.params.get("certificate_key") and document.get("controlPlane") is not None:
                     document["controlPlane"]["certificateKey"] = self.params["certificate_key"]
         return "\n---\n".join(json.dumps(document) for document in documents)
 
@@ -166,7 +168,7 @@ class KubeadmNode(Resource[Observed]):
         return done.stdout
 
     def _tail(self, text: str, lines: int = 8) -> str:
-        for secret in (self.params.get("token"), self.params.get("certificate_key")):
+        for secret in (self.params.get("token"), self.params.get("certificate_key"), *(self.params.get("secrets") or [])):
             text = text.replace(secret, HIDDEN) if secret else text
         text = BOOTSTRAP_TOKEN.sub(HIDDEN, text)  # `kubeadm init` prints those of its configuration, or the one that it made
         return "\n".join(text.strip().splitlines()[-lines:])

@@ -32,27 +32,38 @@ class Wish:
 
     @property
     def control_plane(self) -> bool:
-        return not self.joins or "controlPlane" in self.config["JoinConfiguration"]
+        return not self.joins or self.config["JoinConfiguration"].get("controlPlane") is not None
 
     @property
     def external_etcd(self) -> bool:
-        return "external" in self.config.get("ClusterConfiguration", {}).get("etcd", {})
+        return _dictionary(_dictionary(self.config, "ClusterConfiguration"), "etcd").get("external") is not None
 
     @property
     def ca_cert_hashes(self) -> list[str]:
-        discovery = self.config.get("JoinConfiguration", {}).get("discovery", {})
-        return list(discovery.get("bootstrapToken", {}).get("caCertHashes", []))
+        discovery = _dictionary(_dictionary(self.config, "JoinConfiguration"), "discovery")
+        return _list(_dictionary(discovery, "bootstrapToken"), "caCertHashes")
 
     def absent_addons(self) -> set[str]:
         """Add-ons that the configuration says kubeadm should not install."""
-        cluster = self.config.get("ClusterConfiguration", {})
-        skipped = self.config.get("InitConfiguration", {}).get("skipPhases", [])
+        cluster = _dictionary(self.config, "ClusterConfiguration")
+        skipped = _list(_dictionary(self.config, "InitConfiguration"), "skipPhases")
         options = {"coredns": "dns", "kube-proxy": "proxy"}
         return {
             addon
             for addon, option in options.items()
-            if cluster.get(option, {}).get("disabled") or {"addon", f"addon/{addon}"}.intersection(skipped)
+            if _dictionary(cluster, option).get("disabled") or {"addon", f"addon/{addon}"}.intersection(skipped)
         }
+
+
+def _dictionary(document: t.Mapping[str, t.Any], name: str) -> t.Mapping[str, t.Any]:
+    """Empty where it is null, or of a type that kubeadm would not take either."""
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _list(document: t.Mapping[str, t.Any], name: str) -> list[str]:
+    value = document.get(name)
+    return [str(item) for item in value] if isinstance(value, list) else []
 
 
 def plan(observed: Observed, wish: Wish) -> Plan:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sys
 import typing as t
+from pathlib import Path
+
+import pytest
 
 OLD, NEW = {"artifacts": [{"changed": False}, {"changed": True}]}, {"artifacts": [{"changed": True}, {"changed": False}]}
 
@@ -39,3 +42,28 @@ def test_restart(play: t.Any) -> None:
     )
     wrong = [given for number, (given, restart) in enumerate(CASES) if f"case {number} restart: {restart}" not in said.text]
     assert wrong == [], said.text
+
+
+@pytest.mark.parametrize(
+    ("services", "says"), [(["x.service", "y.mount"], ""), (["x.service", "dlami-nvme"], "dlami-nvme is no name of a")]
+)
+def test_services_have_names_of_units(play: t.Any, tmp_path: Path, services: list[str], says: str) -> None:
+    systemctl = tmp_path / "systemctl"
+    shown = "".join(
+        f"Id={unit}\nActiveState=inactive\nFragmentPath=\n\n" for unit in ("containerd.service", "var-lib-kubelet.mount")
+    )
+    systemctl.write_text(f"#!/bin/sh\ncat <<END\n{shown}END\n")
+    systemctl.chmod(0o755)
+    role = {
+        "name": "Preflight",
+        "ansible.builtin.import_role": {"name": "gpufleet.k8s.containerd", "tasks_from": "preflight"},
+        "vars": {"containerd__utc": {"PATH": f"{tmp_path}:/usr/bin:/bin"}, "containerd__kubelet_moves": False},
+    }
+    said = play(
+        [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": [role]}],
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        containerd_data_disk_services=services,
+    )
+    assert said.status == (2 if says else 0), said.text
+    assert says in said.text

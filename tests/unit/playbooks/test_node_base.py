@@ -47,3 +47,31 @@ def test_files_and_swap_after_a_reboot(play: t.Any, tmp_path: Path, content: str
     )
     assert said.status == (2 if says else 0), said.text
     assert says.format(file=file) in said.text
+
+
+@pytest.mark.parametrize(
+    ("memlock", "sysctls", "says"),
+    [
+        (67108864, {"kernel.ostype": "Linux"}, []),
+        ("64 GiB", {}, ["node_base_memlock is 64 GiB; write unlimited, or a number of KiB"]),
+        (
+            "unlimited",
+            {"net.ipv4.ip_forward": True, "vm.swappiness": None, "kernel.ostype": "Linux", "kernel.pid_max": 4194304},
+            ["'net.ipv4.ip_forward': True", "'vm.swappiness': None", "}; a value is a number or text"],
+        ),
+    ],
+)
+def test_values_that_no_file_can_have(play: t.Any, memlock: t.Any, sysctls: dict[str, t.Any], says: list[str]) -> None:
+    role = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.node_base", "tasks_from": "preflight"}}
+    said = play(
+        [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": [role]}],
+        groups={"kube_control_plane": ["head"]},
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        node_base_kernel_modules=[],
+        node_base_sysctls=sysctls,
+        node_base_memlock=memlock,
+    )
+    assert said.status == (2 if says else 0), said.text
+    assert [part for part in says if part not in said.text] == [], said.text
+    assert "kernel.ostype'" not in said.text

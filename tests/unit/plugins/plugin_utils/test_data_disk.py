@@ -79,7 +79,7 @@ def test_without_disks_there_is_nothing_to_wait_for():
 
 
 def test_a_trailing_slash_is_the_same_folder():
-    assert data_disk(systemd_units(show(nvme=MOUNTED)), ["/opt/dlami/nvme/"])["path"] == "/opt/dlami/nvme/"
+    assert data_disk(systemd_units(show(nvme=MOUNTED)), ["/opt/dlami/nvme/"])["path"] == "/opt/dlami/nvme"
 
 
 def test_values_may_hold_equal_signs_and_blocks_without_id_are_left_out():

@@ -107,3 +107,27 @@ def test_labels_that_a_kubelet_may_set(label, may):
     (document,) = kubeadm_documents({}, join=True, labels={label: "x"}, endpoint="h:6443", ca_cert_hashes=["sha256:0"], **HOST)
     flags = {flag["name"]: flag["value"] for flag in document["nodeRegistration"]["kubeletExtraArgs"]}
     assert flags.get("node-labels") == (f"{label}=x" if may else None)
+
+
+@pytest.mark.parametrize("join", [None, {"nodeRegistration": None, "discovery": None}, {"discovery": {"file": None}}])
+def test_null_is_as_if_absent(join):
+    (document,) = kubeadm_documents({"join": join}, join=True, endpoint="h:6443", ca_cert_hashes=["sha256:0"], **HOST)
+    assert document["nodeRegistration"]["name"] == "head"
+    assert document["discovery"]["bootstrapToken"] == {"apiServerEndpoint": "h:6443", "caCertHashes": ["sha256:0"]}
+
+
+@pytest.mark.parametrize(
+    "registration",
+    [
+        "head",
+        ["head"],
+        {"kubeletExtraArgs": {"v": "4"}},
+        {"kubeletExtraArgs": ["v"]},
+        {"kubeletExtraArgs": [{"value": "4"}]},
+        {"kubeletExtraArgs": [{"name": "node-labels", "value": None}]},
+    ],
+)
+def test_wrong_types_are_left_for_who_refuses_them(registration):
+    documents = kubeadm_documents({"init": {"nodeRegistration": registration}}, join=False, labels={"a": "b"}, **HOST)
+    registered = documents[0]["nodeRegistration"]
+    assert registered == registration or "kubeletExtraArgs" in registered

@@ -16,6 +16,35 @@ PIN, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 JOIN = {"endpoint": "10.0.0.1:6443", "token": "abcdef.0123456789abcdef", "ca_cert_hashes": [PIN]}
 
 
+def test_nulls_are_as_if_absent():
+    assert kubeadm_problems(dict.fromkeys(["kubernetesVersion", "networking", "dns", "controlPlaneEndpoint"]), **FINE) == []
+
+
+# As kubeadm 1.36.3 said (`kubeadm config validate`), except for "lb:", which it took
+@pytest.mark.parametrize(
+    ("endpoint", "fine"),
+    [
+        ("lb", True),
+        ("lb.example.com:6443", True),
+        ("10.0.0.1", True),
+        ("fd00::1", True),
+        ("[fd00::1]:6443", True),
+        ("[FD00::1]:6443", True),
+        ("[fd00::1]", False),
+        ("https://lb", False),
+        ("lb:0", False),
+        ("lb:", False),
+        ("LB", False),
+        ("lb.", False),
+        ("lb_x", False),
+        ("-h", False),
+        ("a b", False),
+    ],
+)
+def test_endpoints_that_kubeadm_takes(endpoint, fine):
+    assert (kubeadm_problems({}, endpoint=endpoint, **FINE) == []) == fine
+
+
 @pytest.mark.parametrize(
     "input_",
     [
@@ -98,6 +127,19 @@ def test_what_is_fine(input_):
             {"join_configuration": {"discovery": {"bootstrapToken": "s3cret"}}},
             ["bootstrapToken must be a dictionary", "not shown"],
         ),
+        ({"networking": ["x"]}, {}, ["kubeadm_cluster_configuration.networking must be a dictionary, not a list"]),
+        ({}, {"init": {"nodeRegistration": {"kubeletExtraArgs": {"v": "4"}}}}, ["kubeletExtraArgs must be a list"]),
+        (
+            {},
+            {"endpoint": "https://lb.example.com:6443"},
+            ["kubeadm_control_plane_endpoint is 'https://lb.example.com:6443', which kubeadm does not take", "without https://"],
+        ),
+        (
+            {"controlPlaneEndpoint": "lb_x"},
+            {"endpoint": "lb"},
+            ["kubeadm_cluster_configuration.controlPlaneEndpoint is 'lb_x', which kubeadm"],
+        ),
+        ({"controlPlaneEndpoint": None}, {"control_planes": ["a", "b"]}, ["kubeadm_control_plane_endpoint is empty"]),
         ({}, {"control_planes": []}, ["kube_control_plane has no host"]),
         ({}, {"control_planes": ["a", "b"]}, ["2 hosts (a, b)", "kubeadm_control_plane_endpoint is empty"]),
         ({}, {"join": {**JOIN, "token": "s3cret"}}, ["kubeadm_join.token is not of the form"]),
@@ -133,6 +175,7 @@ def test_what_is_refused(configuration, input_, says):
 
 WANTED = {"networking": {"podSubnet": "10.244.0.0/16"}}
 LIVE = {"cluster_configuration": "networking:\n  podSubnet: 10.244.0.0/16\n  dnsDomain: cluster.local\n"}
+WITH_ENDPOINT = {"cluster_configuration": "controlPlaneEndpoint: lb:6443\nnetworking: {}\n"}
 NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36.3"}
 
 
@@ -155,6 +198,45 @@ NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36
             ["networking.podSubnet is 10.244.0.0/14, the running cluster has 10.244.0.0/16"],
         ),
         ({"networking": {"dnsDomain": "corp"}}, {}, ["networking.dnsDomain is corp, the running cluster has cluster.local"]),
+        ({"networking": None}, {}, []),
+        ({"networking": ["x"]}, {}, []),  # kubeadm_problems says it
+        (
+            WANTED,
+            {"endpoint": "lb:6443"},
+            ["kubeadm_control_plane_endpoint is lb:6443, the running cluster has none: it cannot be changed", "Leave it empty"],
+        ),
+        (
+            {"controlPlaneEndpoint": "lb2"},
+            {"endpoint": "lb", "live": WITH_ENDPOINT},
+            ["kubeadm_cluster_configuration.controlPlaneEndpoint is lb2, the running cluster has lb:6443", "Set it back"],
+        ),
+        ({}, {"endpoint": "lb:443", "live": WITH_ENDPOINT}, ["kubeadm_control_plane_endpoint is lb:443"]),
+        ({}, {"endpoint": "lb", "live": WITH_ENDPOINT}, []),  # kubeadm adds the port
+        ({"controlPlaneEndpoint": "lb:6443"}, {"live": WITH_ENDPOINT}, []),
+        ({}, {"endpoint": "fd00::1", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}}, []),
+        (
+            {},
+            {"endpoint": "[fd00::1]:6443", "live": {"cluster_configuration": "controlPlaneEndpoint: '[fd00::1]:7443'"}},
+            ["7443"],
+        ),
+        ({}, {"live": WITH_ENDPOINT}, []),  # no wish
+        ({}, {"provider_id": "", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),
+        ({}, {"provider_id": "aws:///z/i-1", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}}, []),
+        ({}, {"provider_id": "aws:///z/i-1", "found": {**NODE, "node": {"provider_id": ""}}}, []),
+        (
+            {},
+            {"provider_id": "other://i-1", "host": "w", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}},
+            ["w is registered with the provider ID aws:///z/i-1 and kubeadm_provider_id is other://i-1: it cannot change"],
+        ),
+        (
+            {},
+            {
+                "provider_id": "aws:///usw2-az1/sagemaker/cluster/hyperpod-c-i-1",
+                "found": {**NODE, "node": {"provider_id": "aws:////sagemaker/cluster/hyperpod-c-i-1"}},
+            },
+            ["cluster/hyperpod-c-i-1 (hyperpod_zone_id is the zone in it): it cannot change", "Set it back"],
+        ),
+        ({}, {"endpoint": "lb2", "live": WITH_ENDPOINT, "host": "w"}, []),
         ({"networking": {"podSubnet": "10.244.0.0/14"}}, {"host": "w"}, []),  # said once, for the bootstrap control plane
     ],
 )

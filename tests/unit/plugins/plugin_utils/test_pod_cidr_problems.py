@@ -110,3 +110,24 @@ def test_a_mask_that_is_no_number():
 @given(st.text(max_size=30), st.text(max_size=30), st.lists(st.text(max_size=20), max_size=3))
 def test_nothing_that_a_user_can_write_is_a_crash(pods, services, networks):
     assert isinstance(pod_cidr_problems(configuration(pods, services), max_nodes=3, host_networks=networks), list)
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"networking": ["10.244.0.0/16"]},
+        {"networking": "10.244.0.0/16"},
+        {**configuration("10.244.0.0/16"), "controllerManager": {"extraArgs": {"node-cidr-mask-size": "25"}}},  # as in v1beta3
+        {**configuration("10.244.0.0/16"), "controllerManager": ["node-cidr-mask-size"]},
+        {**configuration("10.244.0.0/16"), "controllerManager": {"extraArgs": ["node-cidr-mask-size"]}},
+    ],
+)
+def test_wrong_types_are_left_for_who_refuses_them(wish):
+    assert pod_cidr_problems(wish, max_nodes=200) == []
+
+
+@pytest.mark.parametrize("max_pods", [None, "many", [110]])
+def test_pods_that_are_no_number_count_as_the_default(max_pods):
+    assert pod_cidr_problems(configuration("10.244.0.0/16"), max_nodes=2, max_pods=max_pods) == []
+    (problem,) = pod_cidr_problems(configuration("10.244.0.0/16", node_cidr_mask_size="26"), max_nodes=2, max_pods=max_pods)
+    assert "is 110" in problem

@@ -69,6 +69,13 @@ def test_everything_an_endpoint_can_say():
         ({"docker.io": [{"url": "http://m", "skip_verify": "yes"}]}, ".skip_verify is a str, not a bool"),
         ({"docker.io": [{"url": "http://m", "password": "geheim"}]}, "has a password without the other"),
         ({"docker.io": ["http://robot:geheim@m"]}, ".url carries a user name or password"),
+        ({"docker.io": {"url": "http://m", "password": "geheim"}}, "must be a list of at least one endpoint, not a dict"),
+        ({"docker.io": "https://robot:geheim@m"}, "must be a list of at least one endpoint, not a str"),
+        ({"docker.io": ["robot:geheim@r.example.com"]}, ".url 'r.example.com' is no http:// or https:// URL"),
+        ({"docker.io": ["http:/robot:ge@heim/geheim@r.example.com"]}, ".url 'r.example.com' is no http:// or https:// URL"),
+        ({"docker.io": ["https://robot:geheim@[r"]}, ".url '[r' is no URL"),
+        ({"docker.io": [{"https://robot:geheim@m": {}}]}, "has an unknown key 'm'"),
+        ({"https://robot:geheim@m": ["http://m"]}, "registry mirrors['m'] is no registry host"),
         ({"docker.io": [7]}, "registry mirrors['docker.io'][0] is a int"),
     ],
 )

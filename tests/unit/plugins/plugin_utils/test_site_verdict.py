@@ -80,6 +80,22 @@ STRANGER = change(change(NODE, "metadata", "name", to="gone"), "status", "condit
         ({"node": change(NODE, "status", "conditions", to=[])}, "nodes", "not ready (no condition yet"),
         ({"host": change(HOST, "version", to="1.36.4")}, "nodes", "its kubelet is v1.36.3, wished is v1.36.4"),
         ({"host": change(HOST, "labels", to={"zone": "a"})}, "nodes", "its label zone is None, wished is a"),
+        (
+            {
+                "host": change(HOST, "provider_id", to="aws:///usw2-az1/sagemaker/cluster/hyperpod-c-i-1"),
+                "node": change(NODE, "spec", "providerID", to="aws:////sagemaker/cluster/hyperpod-c-i-1"),
+            },
+            "nodes",
+            "the zone in it is hyperpod_zone_id, and cannot change while the Node exists",
+        ),
+        (
+            {
+                "host": change(HOST, "provider_id", to="aws:///usw2-az1/sagemaker/cluster/hyperpod-c-i-1"),
+                "node": change(NODE, "spec", "providerID", to="aws:////sagemaker/cluster/hyperpod-c-i-2"),
+            },
+            "nodes",
+            "replaced by another of the same name",
+        ),
         ({"host": change(HOST, "provider_id", to="aws:///z/i-2")}, "nodes", "replaced by another of the same name"),
         ({"host": change(HOST, "address", to="10.0.0.2")}, "nodes", "its addresses are 10.0.0.1, without 10.0.0.2"),
         ({"node": change(NODE, "spec", to={"providerID": "aws:///z/i-1"})}, "nodes", "it has no pod CIDR"),

@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from ansible_collections.gpufleet.k8s.plugins.plugin_utils.structure_problems import structure_problems
+import yaml
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.structure_problems import SECRET, structure_problems
+
+ROLES = Path(__file__).resolve().parents[4] / "roles"
 
 OPTIONS = {
     "disks": {"type": "list"},
     "config": {"type": "dict"},
     "keys": {"type": "dict", "no_log": True},
+    "hyperpod_aws": {"type": "dict"},
     "name": {"type": "str"},
     "net_wait_timeout": {"type": "int", "default": 300},
     "nodes": {"type": "int", "default": 16},
@@ -36,7 +42,18 @@ OPTIONS = {
         ),
         ({"nodes": "many"}, []),  # validate_argument_spec says it
         ({"keys": "s3cret"}, ["keys is text and must be a dictionary; on the command line write -e '{\"keys\": {...}}'"]),
+        (
+            {"hyperpod_aws": "secret_key=s3cret"},
+            ["hyperpod_aws is text and must be a dictionary; on the command line write -e '{\"hyperpod_aws\": {...}}'"],
+        ),
     ],
 )
 def test_structure_problems(variables, says):
     assert structure_problems(variables, OPTIONS) == says
+
+
+def test_what_may_hold_secrets_is_an_option_of_a_role() -> None:
+    specs = [
+        yaml.safe_load(path.read_text())["argument_specs"]["main"]["options"] for path in ROLES.glob("*/meta/argument_specs.yml")
+    ]
+    assert {name for options in specs for name in options} >= SECRET

@@ -12,9 +12,10 @@ import subprocess
 import time
 
 import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm import node as node_module
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, Step
 
 UTC = datetime.timezone.utc
 KUBECONFIG = """apiVersion: v1
@@ -215,3 +216,24 @@ def test_tokens_that_kubeadm_prints_are_not_shown(host, tmp_path):
     assert "Using token: " in shown
     assert "0123456789abcdef" not in shown
     assert "a9de0cq5xmd3r5f3" not in shown
+
+
+@pytest.mark.parametrize(
+    ("discovery", "given"),
+    [
+        (None, {"bootstrapToken": {"token": "t"}}),
+        ({"bootstrapToken": None}, {"bootstrapToken": {"token": "t"}}),
+        (
+            {"bootstrapToken": {"caCertHashes": []}, "file": None},
+            {"bootstrapToken": {"caCertHashes": [], "token": "t"}, "file": None},
+        ),
+        ({"file": {"kubeConfigPath": "/x"}}, {"file": {"kubeConfigPath": "/x"}}),  # kubeadm takes one of both
+    ],
+)
+def test_how_a_host_joins(host, tmp_path, monkeypatch, discovery, given):
+    monkeypatch.setattr(node_module, "LOCK", str(tmp_path / "lock"))
+    host.program("kubeadm", f"cat > {tmp_path}/given")
+    config = {"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "JoinConfiguration", "discovery": discovery, "controlPlane": None}
+    params = {"name": "n", "config": [config], "timeout": 10, "bin_dir": "", "token": "t", "certificate_key": "k"}
+    KubeadmNode(params, Host(str(tmp_path / "bin"), str(tmp_path))).apply(Step("join", "n"))
+    assert json.loads((tmp_path / "given").read_text()) == {**config, "discovery": given}

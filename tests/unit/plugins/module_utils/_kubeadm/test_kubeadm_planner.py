@@ -129,6 +129,16 @@ def test_an_addon_that_is_not_wished_is_not_missed(config):
     assert actions(control_plane(api=Api(node=NODE, objects=OBJECTS - {ADDONS["kube-proxy"]})), config) == []
 
 
+@pytest.mark.parametrize("what", [None, "x", ["x"]])
+def test_null_and_what_kubeadm_would_not_take_is_as_if_absent(what):
+    cluster = dict.fromkeys(["etcd", "dns", "proxy"], what)
+    init = {"InitConfiguration": {"skipPhases": what and 5}, "ClusterConfiguration": cluster}
+    assert actions(control_plane(), init) == []
+    assert actions(control_plane(), {**INIT, "ClusterConfiguration": {"etcd": {"external": None}}}) == []
+    for discovery in (what, {"bootstrapToken": what}, {"bootstrapToken": {"caCertHashes": what and "x"}}):
+        assert actions(worker(), {"JoinConfiguration": {"discovery": discovery, "controlPlane": None}}) == []
+
+
 def test_a_control_plane_with_etcd_elsewhere_is_never_reset():
     config = {**INIT, "ClusterConfiguration": {"etcd": {"external": {"endpoints": []}}}}
     assert actions(control_plane(etcd_data=""), config) == []
