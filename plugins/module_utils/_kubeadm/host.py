@@ -118,8 +118,7 @@ class Host:
         self._run = run
 
     def command(self, *argv: str, stdin: str = "", timeout: float = 20) -> tuple[int, str, str]:
-        """(exit status, stdout, stderr); 127 when there is no such program, or what is there is none, 124 when it took longer than
-        `timeout` s."""
+        """(exit status, stdout, stderr); 127 when there is no program of that name, 124 when it took longer than `timeout` s."""
         try:
             # run_command has no time limit
             # pylint: disable-next=ansible-bad-function
@@ -146,7 +145,7 @@ class Host:
         )
 
     def _version(self, joined: bool) -> str:
-        """Of the installed kubelet. Where that is missing on a node, of the one that runs: a node must not change its version unseen."""
+        """Of the installed kubelet. Where a node has none, of the one that runs: it must not change its version unseen."""
         status, out, _error = self.command(str(self.bin / "kubelet"), "--version")
         if status == 127 and joined:
             process = self.command("systemctl", "show", "kubelet.service", "--property=MainPID", "--value")[1].strip()

@@ -85,7 +85,8 @@ class KubeadmNode(Resource[Observed]):
                 self._run(["systemctl", "restart", "kubelet"])
             elif step.action == planner.LOOK_AGAIN:
                 raise ApplyError(
-                    f"there is no kubectl in {self.host.bin} to ask {step.subject}'s API with: install it there, or correct bin_dir"
+                    f"there is no kubectl in {self.host.bin} to ask {step.subject}'s API with: install it there, "
+                    "or correct bin_dir"
                 )
             elif step.action == "forget the bootstrap token of":
                 Path("/etc/kubernetes/bootstrap-kubelet.conf").unlink()

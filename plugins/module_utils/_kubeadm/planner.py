@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from .._plan import HIDDEN, Difference, Plan, PlanError, Step
 from .host import ADDONS, CLUSTER_OBJECTS, Kubeconfig, Observed
 
-#: What is left to do on a node without kubectl, as far as that can be known. A dry run before the programs are installed says so, the
-#: look after that finds what there is to do, if anything; with no kubectl even then, it cannot be done.
+#: What is left to do on a node without kubectl, as far as that can be known. A dry run before the programs are installed says
+#: so, the look after that finds what there is to do, if anything; with no kubectl even then, it cannot be done.
 LOOK_AGAIN = "look again, with a kubectl, at"
 
 

@@ -1,8 +1,8 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""containerd is restarted for what was replaced, by the role or by the play that fetches all files before it. What others had where the
-role writes is theirs again after a removal."""
+"""containerd is restarted for what was replaced, by the role or by the play that fetches all files before it. What others had
+where the role writes is theirs again after a removal."""
 
 from __future__ import annotations
 
@@ -58,9 +58,12 @@ is-enabled*) echo $enabled; [ $enabled = enabled ] ;;
 show*)
     path=$(ls "$PWD/etc/containerd.service" "$PWD/lib/containerd.service" 2>/dev/null | head -n 1)
     load=loaded; [ -n "$path" ] || load=not-found
-    printf 'Id=containerd.service\nFragmentPath=%s\nLoadState=%s\nActiveState=%s\nUnitFileState=%s\n' "$path" $load $state $enabled
+    printf 'Id=containerd.service\nFragmentPath=%s\nLoadState=%s\n' "$path" $load
+    printf 'ActiveState=%s\nUnitFileState=%s\n' $state $enabled
     printf 'ActiveEnterTimestamp=Sun 2026-11-29 00:00:00 UTC\n'
-    [ $# = 2 ] || for unit in kubelet.service var-lib-kubelet.mount; do printf '\nId=%s\nFragmentPath=\nLoadState=not-found\nActiveState=inactive\n' $unit; done ;;
+    [ $# = 2 ] || for unit in kubelet.service var-lib-kubelet.mount; do
+        printf '\nId=%s\nFragmentPath=\nLoadState=not-found\nActiveState=inactive\n' $unit
+    done ;;
 esac
 """
 MV = """#!/bin/sh
@@ -135,7 +138,9 @@ def test_what_others_had_is_theirs_again(play: t.Any, host: Path, unit: str) -> 
     made = run(play, host, [role("preflight", host), role("apply", host)], **wishes)
     assert made.status == 0, made.text
     for path in theirs:
-        assert (host / path).read_text().startswith("# Managed by gpufleet.k8s") == (path not in ("lib/containerd.service", [*theirs][-1]))
+        assert (host / path).read_text().startswith("# Managed by gpufleet.k8s") == (
+            path not in ("lib/containerd.service", [*theirs][-1])
+        )
     # A tool that writes config.toml anew does not make it a file of before the first run
     (host / "etc/config.toml").write_text("version = 3\n")
     fewer = {**wishes, "containerd_registry_mirrors": {"two.example": ["https://m.example"]}}

@@ -1,7 +1,8 @@
 # Copyright: the gpufleet.k8s authors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What flannel would not take is refused before there is a cluster, by the variable's name; what another manifest has is not known then."""
+"""What flannel would not take is refused before there is a cluster, by the variable's name; another manifest's images are not
+known then."""
 
 from __future__ import annotations
 
@@ -42,8 +43,13 @@ def test_preflight(play: t.Any) -> None:
     tasks = [
         {
             "name": f"Case {number}",
-            "block": [{"name": "Role", **role, "vars": given}, {"name": "Fine", "ansible.builtin.debug": {"msg": f"case {number}: <>"}}],
-            "rescue": [{"name": "Refused", "ansible.builtin.debug": {"msg": f"case {number}: <{{{{ ansible_failed_result.msg }}}}>"}}],
+            "block": [
+                {"name": "Role", **role, "vars": given},
+                {"name": "Fine", "ansible.builtin.debug": {"msg": f"case {number}: <>"}},
+            ],
+            "rescue": [
+                {"name": "Refused", "ansible.builtin.debug": {"msg": f"case {number}: <{{{{ ansible_failed_result.msg }}}}>"}}
+            ],
         }
         for number, (given, _says) in enumerate(CASES)
     ]
@@ -54,11 +60,15 @@ def test_preflight(play: t.Any) -> None:
     )
     assert said.status == 0, said.text
     answers = [said.text.rpartition(f"case {number}: <")[2].partition('>"')[0] for number in range(len(CASES))]
-    assert [answer for answer, (_given, says) in zip(answers, CASES) if says not in answer or bool(says) != bool(answer)] == [], said.text
+    assert [answer for answer, (_given, says) in zip(answers, CASES) if says not in answer or bool(says) != bool(answer)] == [], (
+        said.text
+    )
     assert all("Nothing was changed" in answer for answer in answers if answer)
 
 
 def test_the_names_of_images_are_those_that_the_test_bed_has_for_the_pinned_manifest() -> None:
     table = (ROLE.parents[1] / "tests/testbed/artifacts.toml").read_text()
-    names = [line.split('"')[1].rpartition(":")[0] for line in table.splitlines() if line.startswith('ref = "ghcr.io/flannel-io/')]
+    names = [
+        line.split('"')[1].rpartition(":")[0] for line in table.splitlines() if line.startswith('ref = "ghcr.io/flannel-io/')
+    ]
     assert sorted(names) == sorted(yaml.safe_load((ROLE / "vars/main/main.yml").read_text())["flannel__images"])

@@ -69,7 +69,10 @@ def actions(state, config):
         (control_plane(api=Api(node=None, objects=OBJECTS)), ["restart the kubelet of"]),  # somebody deleted the Node
         (control_plane(api=NO_KUBECTL), [LOOK_AGAIN]),
         (control_plane(kubeconfig=kubeconfig(finalised=False), api=NO_KUBECTL), ["resume init of"]),
-        (control_plane(kubeconfig=kubeconfig(finalised=False), etcd_data="", api=NO_KUBECTL), ["reset the unfinished kubeadm on", "init"]),
+        (
+            control_plane(kubeconfig=kubeconfig(finalised=False), etcd_data="", api=NO_KUBECTL),
+            ["reset the unfinished kubeadm on", "init"],
+        ),
     ],
 )
 def test_a_host_that_begins_a_cluster(state, expected):
