@@ -16,7 +16,8 @@ description:
   - A kubeadm that was killed half-way is finished, or reset where nothing can be lost. A host that belongs to another cluster, or
     plays another part in this one, is refused before anything is changed.
   - The configuration goes to kubeadm through a pipe. A join token never lies on the host's disk on behalf of this module.
-  - In check mode it reports what the host is and what would be done; kubeadm need not be installed for that.
+  - In check mode it reports what the host is and what would be done; kubeadm need not be installed for that. Of a node that has
+    lost its C(kubectl) it reports that it must be looked at again; without check mode that is an error.
 options:
   state:
     description:
@@ -106,7 +107,7 @@ actions:
   elements: str
   returned: always
 version:
-  description: Version of the installed kubelet, empty if there is none.
+  description: Version of the installed kubelet, where that is missing of the one that still runs, empty if there is none.
   type: str
   returned: always
 service:

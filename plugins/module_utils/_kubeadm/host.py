@@ -74,10 +74,12 @@ class Api:
     """The cluster as this host can see it. `error` is what was answered instead; empty when it answered.
 
     `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's credentials.
+    `unasked`: it was not asked, because kubectl is not there, or does not run; `error` says why.
     """
 
     error: str = ""
     forbidden: bool = False
+    unasked: bool = False
     node: t.Mapping[str, t.Any] | None = None
     objects: frozenset[str] = frozenset()
     cluster_configuration: str = ""
@@ -116,12 +118,12 @@ class Host:
         self._run = run
 
     def command(self, *argv: str, stdin: str = "", timeout: float = 20) -> tuple[int, str, str]:
-        """(exit status, stdout, stderr); 127 when there is no such program, 124 when it took longer than `timeout` s."""
+        """(exit status, stdout, stderr); 127 when there is no program of that name, 124 when it took longer than `timeout` s."""
         try:
             # run_command has no time limit
             # pylint: disable-next=ansible-bad-function
             done = self._run(argv, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
-        except FileNotFoundError as error:
+        except OSError as error:
             return 127, "", str(error)
         except subprocess.TimeoutExpired:
             return 124, "", f"no answer within {timeout:.0f} s"
@@ -132,7 +134,7 @@ class Host:
         traces = frozenset(trace for trace in TRACES if (self.root / trace).exists())
         kubeconfig = self._kubeconfig()
         return Observed(
-            version=self.command(str(self.bin / "kubelet"), "--version")[1].strip().rpartition(" ")[2].lstrip("v"),
+            version=self._version(joined="etc/kubernetes/kubelet.conf" in traces),
             service=self._service(),
             traces=traces,
             kubeconfig=kubeconfig,
@@ -141,6 +143,15 @@ class Host:
             leftovers=self._leftovers() if leftovers else (),
             certificates=self._certificates(),
         )
+
+    def _version(self, joined: bool) -> str:
+        """Of the installed kubelet. Where a node has none, of the one that runs: it must not change its version unseen."""
+        status, out, _error = self.command(str(self.bin / "kubelet"), "--version")
+        if status == 127 and joined:
+            process = self.command("systemctl", "show", "kubelet.service", "--property=MainPID", "--value")[1].strip()
+            if process not in ("", "0"):
+                out = self.command(f"/proc/{process}/exe", "--version")[1]
+        return out.strip().rpartition(" ")[2].lstrip("v")
 
     def _service(self) -> Service:
         wanted = "UnitFileState,ActiveState,ExecMainStartTimestampMonotonic"
@@ -180,6 +191,8 @@ class Host:
     def api(self, name: str, admin: bool) -> Api:
         """With `admin`, also whether the objects that kubeadm makes are there (a kubelet may not read those)."""
         status, out, error = self.kubectl(admin, "get", "node", name, "-o", "json")
+        if status == 127:
+            return Api(error=error, unasked=True)
         if status and "(NotFound)" not in error:
             forbidden = "Unauthorized" in error or "(Forbidden)" in error or "x509:" in error
             return Api(error=error.splitlines()[-1] if error else f"kubectl ended with {status}", forbidden=forbidden)

@@ -41,9 +41,10 @@ class KubeadmNode(Resource[Observed]):
         with self._lock(exclusive=False):
             while True:
                 observed = self.host.observe(self.params["name"], leftovers=self.params["state"] == "absent")
-                established = observed.kubeconfig and observed.kubeconfig.finalised and observed.api.error
+                api = observed.api
+                silent = observed.kubeconfig and observed.kubeconfig.finalised and api.error and not api.unasked
                 # After a reboot the static pods need their time; a refusal by the API is an answer.
-                if not established or observed.api.forbidden or time.monotonic() > self.deadline - self.params["timeout"] * 0.8:
+                if not silent or api.forbidden or time.monotonic() > self.deadline - self.params["timeout"] * 0.8:
                     return observed
                 time.sleep(1)
 
@@ -83,6 +84,11 @@ class KubeadmNode(Resource[Observed]):
                 self._reset(lock)
             elif step.action == "restart the kubelet of":
                 self._run(["systemctl", "restart", "kubelet"])
+            elif step.action == planner.LOOK_AGAIN:
+                raise ApplyError(
+                    f"there is no kubectl in {self.host.bin} to ask {step.subject}'s API with: install it there, "
+                    "or correct bin_dir"
+                )
             elif step.action == "forget the bootstrap token of":
                 Path("/etc/kubernetes/bootstrap-kubelet.conf").unlink()
             elif step.action == "sweep":

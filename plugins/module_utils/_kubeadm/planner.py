@@ -17,6 +17,10 @@ from dataclasses import dataclass, field
 from .._plan import HIDDEN, Difference, Plan, PlanError, Step
 from .host import ADDONS, CLUSTER_OBJECTS, Kubeconfig, Observed
 
+#: What is left to do on a node without kubectl, as far as that can be known. A dry run before the programs are installed says
+#: so, the look after that finds what there is to do, if anything; with no kubectl even then, it cannot be done.
+LOOK_AGAIN = "look again, with a kubectl, at"
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -182,6 +186,8 @@ def _control_plane(observed: Observed, config: Kubeconfig, wish: Wish) -> tuple[
         return [("reset the unfinished kubeadm on", wish.name), ("join" if wish.joins else "init", wish.name)], "unfinished"
     if not config.finalised and not wish.joins:
         return [("resume init of", wish.name)], "unfinished"
+    if api.unasked:
+        return [(LOOK_AGAIN, wish.name)], "unknown: " + api.error
     if api.error:
         raise PlanError(
             f"{wish.name} is a control plane, but its API does not answer ({config.server}: {api.error}). Look at "
@@ -207,6 +213,8 @@ def _worker(observed: Observed, config: Kubeconfig, wish: Wish) -> tuple[list[tu
             f"{config.server} no longer accepts the credentials of {wish.name} ({api.error}): the cluster was "
             "rebuilt, or the host was off for longer than its certificate lives. Reset it (kubeadm_state: absent) and run again"
         )
+    if api.unasked:
+        return [(LOOK_AGAIN, wish.name)], "unknown: " + api.error
     if api.error:
         raise PlanError(f"{wish.name} has joined {config.server}, which does not answer: {api.error}")
     return _registered(observed, wish)

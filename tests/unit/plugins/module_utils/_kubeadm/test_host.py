@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm import node as node_module
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
-from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, Step
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, Step, run
 
 UTC = datetime.timezone.utc
 KUBECONFIG = """apiVersion: v1
@@ -124,6 +124,57 @@ def test_what_the_api_says(host, kubeconfig, says, error, forbidden):
     assert error in api.error
     assert bool(api.error) == bool(error)
     assert api.forbidden == forbidden
+
+
+@pytest.mark.parametrize(
+    "kubectl",
+    [None, "", "\x7fELF", "#!/nowhere/sh\n", "#!/bin/sh\nexec /nowhere/kubectl\n"],
+    ids=["missing", "empty", "cut off", "for another system", "a link of sorts"],
+)
+def test_without_a_kubectl_the_next_look_asks(host, kubeconfig, tmp_path, kubectl):
+    def node():
+        config = [{"apiVersion": "kubeadm.k8s.io/v1beta4", "kind": "JoinConfiguration"}]
+        params = {"name": "n", "state": "present", "config": config, "timeout": 5, "bin_dir": ""}
+        return KubeadmNode(params, Host(str(tmp_path / "bin"), str(tmp_path)))
+
+    host.write("etc/kubernetes/kubelet.conf", kubeconfig)
+    if kubectl is not None:
+        host.write("bin/kubectl", kubectl)
+        (tmp_path / "bin/kubectl").chmod(0o755)
+    looked = run(node(), check_mode=True)
+    assert looked["actions"] == ["look again, with a kubectl, at n"]
+    assert (looked["server"], looked["node"]) == ("https://10.0.0.1:6443", {})
+    with pytest.raises(
+        ApplyError, match=r"could not look again, with a kubectl, at n: there is no kubectl in .*/bin to ask n's API with"
+    ):
+        run(node(), check_mode=False)
+    host.program("kubectl", """echo '{"metadata": {"name": "n"}}'""")
+    again = run(node(), check_mode=False)
+    assert (again["changed"], again["actions"], again["node"]["name"]) == (False, [], "n")
+
+
+@pytest.mark.parametrize(
+    ("installed", "process", "version"),
+    [
+        ("v1.36.3", "7", "1.36.3"),
+        (None, "7", "1.35.1"),  # the one that runs, from another bin_dir
+        (None, "0", ""),
+        (None, "", ""),
+    ],
+)
+def test_the_version_of_a_kubelet_that_runs_but_is_not_there(host, tmp_path, installed, process, version):
+    def answer(argv, **_options):
+        said = {
+            "systemctl": f"{process}\n" if "--value" in argv else "",
+            "/proc/7/exe": "Kubernetes v1.35.1\n",
+            f"{tmp_path}/bin/kubelet": f"Kubernetes {installed}\n",
+        }
+        if argv[0] not in said or (argv[0].endswith("/kubelet") and installed is None):
+            raise FileNotFoundError(argv[0])
+        return subprocess.CompletedProcess(argv, 0, said[argv[0]], "")
+
+    host.write("etc/kubernetes/kubelet.conf")
+    assert Host(str(tmp_path / "bin"), str(tmp_path), answer).observe("n", leftovers=False).version == version
 
 
 def test_a_control_plane(host, kubeconfig, pem, make_pem):

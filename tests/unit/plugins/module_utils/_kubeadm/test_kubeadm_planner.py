@@ -14,7 +14,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import 
     Kubeconfig,
     Observed,
 )
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import Wish, plan, plan_absent
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import LOOK_AGAIN, Wish, plan, plan_absent
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import HIDDEN, PlanError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +28,7 @@ WORKER_FILES = {
 ALL_FILES = {trace for trace in TRACES if "bootstrap" not in trace}
 NODE = {"metadata": {}, "spec": {}, "status": {}}
 OBJECTS = frozenset([*CLUSTER_OBJECTS, *ADDONS.values()])
+NO_KUBECTL = Api(error="No such file or directory: 'kubectl'", unasked=True)
 
 
 def kubeconfig(finalised=True, pin=PIN):
@@ -66,6 +67,12 @@ def actions(state, config):
         (control_plane(api=Api(node=NODE, objects=OBJECTS - {ADDONS["kube-proxy"]})), ["install the add-ons of"]),
         (control_plane(), []),
         (control_plane(api=Api(node=None, objects=OBJECTS)), ["restart the kubelet of"]),  # somebody deleted the Node
+        (control_plane(api=NO_KUBECTL), [LOOK_AGAIN]),
+        (control_plane(kubeconfig=kubeconfig(finalised=False), api=NO_KUBECTL), ["resume init of"]),
+        (
+            control_plane(kubeconfig=kubeconfig(finalised=False), etcd_data="", api=NO_KUBECTL),
+            ["reset the unfinished kubeadm on", "init"],
+        ),
     ],
 )
 def test_a_host_that_begins_a_cluster(state, expected):
@@ -83,6 +90,8 @@ def test_a_host_that_begins_a_cluster(state, expected):
         (observed(["etc/kubernetes/kubelet.conf"]), ["reset the unfinished kubeadm on", "join"]),  # cut off: no kubeconfig in it
         (worker(), []),
         (worker(api=Api(node=None)), ["restart the kubelet of"]),
+        (worker(api=NO_KUBECTL), [LOOK_AGAIN]),
+        (worker(kubeconfig=kubeconfig(finalised=False), api=NO_KUBECTL), [LOOK_AGAIN]),
         (
             observed(WORKER_FILES | {"etc/kubernetes/bootstrap-kubelet.conf"}, kubeconfig=kubeconfig(), api=Api(node=NODE)),
             ["forget the bootstrap token of"],
@@ -109,6 +118,11 @@ def test_a_host_that_joins(state, expected):
         ),
         (worker(api=Api(error="Unauthorized", forbidden=True)), JOIN, "no longer accepts the credentials of n"),
         (worker(api=Api(error="no route to host")), JOIN, "which does not answer: no route to host"),
+        # What the host's files tell is told without a kubectl, too
+        (worker(kubeconfig=kubeconfig(pin="sha256:" + "b" * 64), api=NO_KUBECTL), JOIN, "n belongs to another cluster"),
+        (worker(api=NO_KUBECTL), INIT, "has joined https://10.0.0.1:6443 as a worker"),
+        (control_plane(api=NO_KUBECTL), JOIN, "is a control plane of https://10.0.0.1:6443"),
+        (control_plane(etcd_data="", api=NO_KUBECTL), INIT, "etcd data is gone"),
     ],
 )
 def test_what_is_refused(state, config, says):
@@ -154,6 +168,7 @@ states = st.builds(
         Api,
         error=st.sampled_from(["", "no"]),
         forbidden=st.booleans(),
+        unasked=st.booleans(),
         node=st.sampled_from([None, NODE]),
         objects=st.frozensets(st.sampled_from(sorted(OBJECTS))),
     ),
