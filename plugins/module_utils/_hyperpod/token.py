@@ -121,10 +121,12 @@ class TokenResource(Resource[Observed]):
             self.store.publish(join.text(), base.version)
 
     def _withdraw(self, token: BootstrapToken) -> None:
-        """Undoes the creation of a token, unless the secret names it: then somebody may be using it."""
-        current = self.store.read().join
-        if current and current.token_id == token.id:
+        """Undoes the creation of a token, unless the secret names it, so that somebody may be using it, or it will be needed."""
+        current = self.store.read()
+        if current.join and current.join.token_id == token.id:
             raise GpufleetError(f"token {token.id} is published by now, so it stays")
+        if current.state == "present" and current.version == self.released:  # deleting that again failed
+            raise GpufleetError(f"token {token.id} stays: by it the next run knows that it may replace the restored secret")
         k8s.retire_token(self.kube, token, None)
 
     def _schedule_again(self, seen: StoredSecret) -> None:

@@ -438,6 +438,14 @@ def test_what_was_restored_stays_where_another_run_has_published(
     assert not site.keep(**again)["changed"]
 
 
+def test_what_was_restored_and_cannot_be_deleted_is_left_to_the_next_run(site: Site, again: dict[str, str]) -> None:
+    site.aws.faults += [denied("PutSecretValue"), denied("DeleteSecret")]
+    with pytest.raises(GpufleetError, match=r"rolling back failed too: .* it needs secretsmanager:DeleteSecret"):
+        site.keep(**again)
+    assert site.keep(**again)["actions"] == [f"publish secret {NAME}"]
+    assert site.stored()["cluster_id"] == "rebuiltone12"
+
+
 def test_killed_after_the_restore_the_next_run_goes_on(site: Site, again: dict[str, str]) -> None:
     killed(site, Fault("PutSecretValue", "drop"), **again)
     assert site.stored()["cluster_id"] == ID
