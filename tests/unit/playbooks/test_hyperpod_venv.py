@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 
 FACT = {"name": "No package is installed here", "ansible.builtin.set_fact": {"os_family": "None", "cacheable": True}}
+CLUSTER = {"cluster_arn": "arn:aws:sagemaker:us-west-2:123456789012:cluster/abcdefghijkl"}
 
 
 def role(part: str, venv: Path, own: str = "/nowhere") -> dict[str, t.Any]:
@@ -26,6 +27,7 @@ def run(play: t.Any, *tasks: dict[str, t.Any]) -> t.Any:
         ansible_connection="local",
         ansible_python_interpreter=sys.executable,
         hyperpod_packages=["pip"],  # which is there
+        gpufleet_node=CLUSTER,
     )
 
 
