@@ -61,7 +61,7 @@ def test_whose_a_file_is(tmp_path: Path) -> None:
 
     hosts = {
         name: {**host(*given), "containerd_registry_mirrors": {"docker.io": ["https://m.example"]}}
-        for name, (given, _) in CASES.items()
+        for name, (given, _expected) in CASES.items()
     }
     found = evaluated(tmp_path, "containerd", EXPRESSIONS, hosts)
     assert found == {name: {**NOTHING, **expected} for name, (_given, expected) in CASES.items()}
