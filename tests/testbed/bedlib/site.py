@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import compiled, host, hyperpod, inventory, local, mirror
-from .host import podman, podman_has
+from .host import podman, podman_environment, podman_has
 from .inventory import Site
 from .prepare import Prepared, moto_folder
 from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
@@ -204,9 +204,17 @@ def _state(container: str) -> str:
 
 
 def _remove(*containers: str) -> None:
-    """At once. `podman rm --time 0` would do, but podman 3 (Ubuntu 22.04) does not know it."""
-    podman("kill", *containers, check=False)
-    podman("rm", "--force", "--ignore", *containers)
+    """At once: `podman rm --time 0` would do, but podman 3 (Ubuntu 22.04) does not know it.
+
+    And again while podman refuses: a container whose `podman cp` was killed stays busy for a moment (about one in fifty).
+    """
+
+    def removed() -> tuple[bool, str]:
+        podman("kill", *containers, check=False)
+        done = run(["podman", "rm", "--force", "--ignore", *containers], check=False, env=podman_environment())
+        return done.returncode == 0, done.stderr.decode(errors="replace").strip()
+
+    wait_for(f"removal of {', '.join(containers)}", removed)
 
 
 def _services(site: Site, prepared: Prepared) -> None:

@@ -65,6 +65,22 @@ def test_what_is_no_name_touches_nothing(
     assert (tmp_path / "x").exists()
 
 
+def test_a_container_that_is_busy_for_a_moment_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What an `up` that was killed had begun in it may end after the next one has started."""
+    asked = tmp_path / "asked"
+    stand_in = tmp_path / "podman"
+    stand_in.write_text(
+        "#!/bin/sh\n"
+        f'echo "$@" >>{asked}\n'
+        f'[ "$1" != rm ] || [ "$(grep -c ^rm {asked})" -gt 1 ] || {{ echo busy >&2; exit 125; }}\n'
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    site._remove("gpufleet-dev-services")
+    assert asked.read_text().splitlines().count("rm --force --ignore gpufleet-dev-services") == 2
+
+
 def test_sites_are_outside_kubeadms_service_addresses() -> None:
     """kube-proxy drops what goes to an address of the Service range that is no Service: 10.96.0.0/12."""
     assert not 96 <= int(inventory.PREFIX.split(".")[1]) <= 111
