@@ -134,4 +134,7 @@ def clean() -> None:
 
 
 if __name__ == "__main__":
-    {"up": up, "train": train, "untrain": untrain, "down": down, "clean": clean}[sys.argv[1]]()
+    try:
+        {"up": up, "train": train, "untrain": untrain, "down": down, "clean": clean}[sys.argv[1]]()
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted: the same command again goes on where this stopped; `make demo-down` removes the site")

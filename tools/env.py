@@ -108,10 +108,14 @@ def environment(name: str) -> Path:
             return folder
         begun = time.monotonic()
         say(f"making the Python environment '{name}' ({python.name}, a minute or so)")
-        subprocess.run([python, "-m", "venv", folder], check=True)
         pip = [folder / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
-        run_long(f"pip for '{name}'", [*pip, "--upgrade", "pip"])
-        run_long(f"packages of '{name}'", [*pip, "--requirement", wanted])
+        try:
+            subprocess.run([python, "-m", "venv", "--clear", folder], check=True)  # an interrupted run may have left half a pip
+            run_long(f"pip for '{name}'", [*pip, "--upgrade", "pip"])
+            run_long(f"packages of '{name}'", [*pip, "--requirement", wanted])
+        except subprocess.CalledProcessError as failed:
+            command = " ".join(map(str, failed.cmd))
+            raise SystemExit(f"the Python environment '{name}' was not made: `{command}` failed, see above") from None
         (folder / "complete").touch()
         say(f"Python environment '{name}' is ready ({time.monotonic() - begun:.0f} s)")
     return folder
@@ -159,4 +163,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)

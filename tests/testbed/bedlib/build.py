@@ -99,7 +99,7 @@ class Builder:
         shutil.copytree(own / "added", module, dirs_exist_ok=True)
         shutil.copytree(own, main, ignore=shutil.ignore_patterns("added"))
         with (main / "go.mod").open("a") as stream:
-            stream.write(f"\nreplace {program.incomplete} => {module}\n")
+            stream.write(f"\nreplace {program.incomplete} => {json.dumps(str(module))}\n")
         return main
 
     def _compile_go(self, program: Program, out: Path, where: Path) -> None:

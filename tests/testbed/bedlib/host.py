@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -62,10 +63,17 @@ def ensure(needs: t.Mapping[str, tuple[t.Callable[[], bool], str]]) -> None:
     packages = sorted(set(missing.values()))
     say(f"prerequisites: installing {' '.join(packages)}")
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
-    run_long("apt-get update", ["apt-get", "update"], env=quiet)
+    update = ["apt-get", "update"]
+    try:
+        run_long("apt-get update", update, env=quiet)
+    except BedError as error:
+        say(f"{error}\nonce more in 30 s: a new machine's own apt may hold the lists for a moment")
+        time.sleep(30)
+        run_long("apt-get update", update, env=quiet)
     if "netavark" in packages and not text(["apt-cache", "search", "--names-only", "^netavark$"]):
         packages[packages.index("netavark")] = "containernetworking-plugins"  # Ubuntu 22.04: podman 3 with CNI
-    install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
+    wait = ["-o", "DPkg::Lock::Timeout=600"]  # seconds: unattended-upgrades
+    install = ["apt-get", "install", *wait, "-y", "--no-install-recommends", *packages]
     run_long("apt-get install", install, env=quiet)
     still = [what for what in missing if not needs[what][0]()]
     if still:

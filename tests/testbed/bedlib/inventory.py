@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ def ssh_options(folder: Path) -> list[str]:
     options = {
         "ControlMaster": "auto",
         "ControlPersist": "60s",
-        "ControlPath": f"{folder}/ssh/%h",
-        "UserKnownHostsFile": f"{folder}/known_hosts",
+        "ControlPath": f'"{folder}/ssh/%h"',  # a HOME may have a blank
+        "UserKnownHostsFile": f'"{folder}/known_hosts"',
         "StrictHostKeyChecking": "accept-new",
         "LogLevel": "ERROR",
     }
@@ -60,7 +61,7 @@ def hosts(site: Site, folder: Path, key: Path) -> str:
             "vars": {
                 "ansible_user": "root",
                 "ansible_ssh_private_key_file": str(key),
-                "ansible_ssh_args": " ".join(ssh_options(folder)),
+                "ansible_ssh_args": shlex.join(ssh_options(folder)),
                 "ansible_pipelining": True,
                 "ansible_python_interpreter": "/usr/bin/python3",
             },

@@ -28,6 +28,7 @@ from .work import CLOCK, HERE, BedError, cache, lock, run, say, text, wait_for, 
 
 LABEL = "gpufleet.site"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
+RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 VOLUMES = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
 
 
@@ -113,7 +114,7 @@ def down(name: str) -> None:
             return
         if folder.exists():
             for socket in (folder / "ssh").glob("*"):
-                run(["ssh", "-F", "/dev/null", "-o", f"ControlPath={socket}", "-O", "exit", "node"], check=False)
+                run(["ssh", "-F", "/dev/null", "-o", f'ControlPath="{socket}"', "-O", "exit", "node"], check=False)
         containers = podman("ps", "-aq", "--filter", f"label={LABEL}={name}").split()
         if containers:
             _remove(*containers)
@@ -305,6 +306,20 @@ def _options(site: Site, container: str, name: str, address: str) -> list[str]:
     ]
 
 
+def resolvers(network: str, places: t.Sequence[Path] = RESOLVERS) -> str:
+    """This machine's resolv.conf without what listens on its loopback only, such as systemd-resolved on Ubuntu.
+
+    In CoreDNS' pod that address would be CoreDNS itself, which ends with "Loop detected". Where no other is known, the network's
+    gateway, where nobody answers: CoreDNS does not start without a resolver.
+    """
+    for place in places:
+        lines = place.read_text().splitlines() if place.exists() else []
+        kept = [line for line in lines if not re.match(r"\s*nameserver\s+(127\.|::1)", line)]
+        if any(line.split()[:1] == ["nameserver"] for line in kept):
+            return "\n".join(kept) + "\n"
+    return f"nameserver {network}.1\n"
+
+
 def _files(site: Site, public_key: bytes, name: str) -> bytes:
     """A tar of what the machine's image would have brought: its name, its neighbours, its key, its HyperPod files."""
     packed = io.BytesIO()
@@ -324,7 +339,7 @@ def _files(site: Site, public_key: bytes, name: str) -> bytes:
 
         add("etc/hosts", f"127.0.0.1 localhost\n::1 localhost ip6-localhost\n{hosts}")
         add("etc/hostname", f"{name}\n")
-        add("etc/resolv.conf", Path("/etc/resolv.conf").read_bytes())
+        add("etc/resolv.conf", resolvers(site.network))
         if TRUSTED.exists():  # behind a proxy with a CA of its own, nodes trust it as this machine does
             add(str(TRUSTED).lstrip("/"), TRUSTED.read_bytes())
         add(f"{compiled.PACKAGES}/{compiled.MODULE}.py", Path(compiled.__file__).read_bytes())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 from bedlib import host
+from bedlib.work import BedError
 
 GIB = 1 << 30
 
@@ -21,3 +22,22 @@ def test_compilers_together_take_at_most_half_of_the_memory(total: int, cpus: in
 
 def test_the_memory_is_no_more_than_the_machine_has() -> None:
     assert GIB // 4 < host.memory() <= 1 << 50
+
+
+def test_a_machine_whose_own_apt_is_at_work_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new machine's: the lists are held for a moment, the packages for minutes."""
+    asked: list[list[str]] = []
+    there: list[bool] = []
+
+    def run_long(_what: str, command: list[str], **_more: object) -> None:
+        asked.append(command)
+        if len(asked) == 1:
+            raise BedError("E: Could not get lock /var/lib/apt/lists/lock")
+        there.extend([True] * (command[1] == "install"))
+
+    monkeypatch.setattr(host, "run_long", run_long)
+    monkeypatch.setattr(host.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(host, "_command", lambda _name: True)
+    host.ensure({"skopeo": (lambda: bool(there), "skopeo")})
+    assert [command[1] for command in asked] == ["update", "update", "install"]
+    assert "DPkg::Lock::Timeout=600" in asked[2]

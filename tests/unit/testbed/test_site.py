@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 import typing as t
 from pathlib import Path
@@ -91,7 +92,36 @@ def test_hosts_are_named_and_grouped() -> None:
     assert described["hosts"] == {f"ip-10-112-7-{n}": {"ansible_host": f"10.112.7.{n}"} for n in (11, 12, 13)}
     assert list(described["children"]["kube_control_plane"]["hosts"]) == ["ip-10-112-7-11", "ip-10-112-7-12"]
     assert list(described["children"]["kube_node"]["hosts"]) == ["ip-10-112-7-13"]
-    assert "UserKnownHostsFile=/c/sites/dev/known_hosts" in described["vars"]["ansible_ssh_args"]
+    assert """'UserKnownHostsFile="/c/sites/dev/known_hosts"'""" in described["vars"]["ansible_ssh_args"]
+
+
+def test_a_folder_with_a_blank_reaches_ssh_whole() -> None:
+    """ssh reads an option's value like a line of its configuration, and Ansible splits its variable like a shell."""
+    described = yaml.safe_load(inventory.hosts(PLAIN, Path("/h ome/dev"), Path("/c/ssh/key")))["all"]
+    words = shlex.split(described["vars"]["ansible_ssh_args"])
+    assert words == inventory.ssh_options(Path("/h ome/dev"))
+    assert {'ControlPath="/h ome/dev/ssh/%h"', 'UserKnownHostsFile="/h ome/dev/known_hosts"'} < set(words)
+
+
+@pytest.mark.parametrize(
+    ("own", "resolved", "expected"),
+    [
+        ("search x\nnameserver 10.0.0.2\n", "", "search x\nnameserver 10.0.0.2\n"),
+        ("nameserver 127.0.0.1\nnameserver 10.0.0.2\n", "", "nameserver 10.0.0.2\n"),
+        ("nameserver 127.0.0.53\n", "# x\nnameserver 10.0.0.2\n", "# x\nnameserver 10.0.0.2\n"),
+        ("nameserver 127.0.0.53\n", None, "nameserver 10.112.7.1\n"),
+        ("nameserver ::1\n", "nameserver 127.0.0.1\n", "nameserver 10.112.7.1\n"),
+        (None, None, "nameserver 10.112.7.1\n"),
+    ],
+)
+def test_nodes_ask_no_resolver_that_only_this_machine_reaches(
+    tmp_path: Path, own: str | None, resolved: str | None, expected: str
+) -> None:
+    places = tmp_path / "own", tmp_path / "resolved"
+    for place, content in zip(places, (own, resolved), strict=True):
+        if content is not None:
+            place.write_text(content)
+    assert site.resolvers("10.112.7", places) == expected
 
 
 def test_one_node_is_a_control_plane_without_workers() -> None:

@@ -90,20 +90,25 @@ def test_removing_where_python3_is_too_old(tmp_path: Path) -> None:
     ],
 )
 def test_bootstrap(tmp_path: Path, candidate: str, status: int, says: str, installs: str) -> None:
-    """On a machine without a Python that fits, and whose apt-get brings none either."""
+    """On a German machine without a Python that fits, whose apt-get brings none either, and whose own apt has just begun."""
     log = tmp_path / "log"
+    busy = f"[ $2 != update ] || [ $(grep -c update {log}) = 2 ]"
     programs = {
         "python3": OLD,
         "git": OLD,
         "id": "#!/bin/sh\necho 0\n",
-        "apt-get": f'#!/bin/sh\necho "$*" >>{log}\n',
-        "apt-cache": f"#!/bin/sh\nprintf 'python3:\\n  Installed: (none)\\n  Candidate: {candidate}\\n'\n",
+        "grep": shutil.which("grep") or "",
+        "sleep": f"#!/bin/sh\n{shutil.which('sleep')} 0.1\n",
+        "apt-get": f'#!/bin/sh\necho "$*" >>{log}\n{busy}\n',
+        "apt-cache": "#!/bin/sh\nword=Installationskandidat\n[ $LC_ALL != C ] || word=Candidate\n"
+        f"printf 'python3:\\n  '$word': {candidate}\\n'\n",
     }
-    ended, said = with_programs(tmp_path, [ROOT / "tools" / "bootstrap"], programs)
+    ended, said = with_programs(tmp_path, [ROOT / "tools" / "bootstrap"], programs, LC_ALL="de_DE.UTF-8")
     assert (ended, says in said) == (status, True), said
-    asked = log.read_text().splitlines()
-    assert asked[0] == "-qq update"
-    assert (asked[1].endswith(installs) and bool(installs)) if len(asked) > 1 else not installs
+    updates, installed = log.read_text().splitlines()[:2], log.read_text().splitlines()[2:]
+    assert updates == ["-qq update"] * 2
+    assert len(installed) == bool(installs)
+    assert all(line.endswith(installs) and "-o DPkg::Lock::Timeout=600" in line for line in installed)
 
 
 def test_bootstrap_is_silent_where_all_is_there(tmp_path: Path) -> None:
@@ -115,7 +120,7 @@ def with_programs(folder: Path, command: list[str | Path], programs: dict[str, s
     """Runs `command` where PATH has few programs: the path of one, or the text of a script. (exit status, output)."""
     place = folder / "bin"
     place.mkdir()
-    for name in ("sh", "chmod", "env", "mkdir", "sed", "sleep"):
+    for name in {"sh", "chmod", "env", "mkdir", "sed", "sleep"} - programs.keys():
         (place / name).symlink_to(shutil.which(name) or "")
     for name, program in programs.items():
         if program.startswith("#!"):
