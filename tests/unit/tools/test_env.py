@@ -21,7 +21,10 @@ def environments_fixture(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "CACHE", tmp_path)
-    monkeypatch.setattr(module, "python_for", lambda _name: Path(sys.executable))
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@" --without-pip\n')  # which takes seconds
+    python.chmod(0o755)
+    monkeypatch.setattr(module, "python_for", lambda _name: python)
     return module
 
 
