@@ -322,4 +322,6 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("\ninterrupted; sites that scenarios left (`tests/testbed/bed list`) go with their next run, or with `make clean`")
+        sys.exit(
+            "\ninterrupted; sites that scenarios left (`tests/testbed/bed list`) go with their next run, or with `make clean`"
+        )

@@ -12,6 +12,7 @@ import typing as t
 
 from ansible.constants import LOCALHOST
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.gpufleet.k8s.plugins.module_utils._module import Entry, perform
@@ -56,7 +57,11 @@ class ApiAction(ActionBase):
         validated = ArgumentSpecValidator(options, **spec).validate(self._task.args)
         if validated.error_messages:
             # Not raised, which `failed_when` cannot catch and `no_log` hides
-            return {"failed": True, "changed": False, "msg": "; ".join(validated.error_messages)}
+            said = [
+                f"Unsupported parameters for {self.MODULE}: {error.msg}" if isinstance(error, UnsupportedError) else error.msg
+                for error in validated.errors
+            ]
+            return {"failed": True, "changed": False, "msg": "; ".join(said)}
         entry: Entry = type(self).ENTRY
         try:
             result = perform(entry, options, validated.validated_parameters, self._task.check_mode)

@@ -23,6 +23,7 @@ from . import planner
 from .host import LEFTOVER_CHAINS, TRACES, Host, Observed
 
 LOCK = "/run/gpufleet-kubeadm.lock"
+KINDS = ("InitConfiguration", "ClusterConfiguration", "JoinConfiguration", "KubeletConfiguration", "KubeProxyConfiguration")
 ADDRESS_FAMILIES = ("iptables", "ip6tables")
 BOOTSTRAP_TOKEN = re.compile(r"\b[a-z0-9]{6}\.[a-z0-9]{16}\b")  # k8s.io/cluster-bootstrap, token/api
 
@@ -33,7 +34,12 @@ class KubeadmNode(Resource[Observed]):
     def __init__(self, params: t.Mapping[str, t.Any], host: Host | None = None) -> None:
         self.params = params
         self.host = host or Host(params["bin_dir"])
-        self.wish = planner.Wish(params["name"], _by_kind(params.get("config") or []), params.get("labels") or {})
+        config = _by_kind(params.get("config") or [])
+        if params.get("state") == "present" and not config.keys() & set(KINDS[:3]):
+            raise PlanError(
+                f"config: it needs one of {', '.join(KINDS[:3])}, or nobody knows whether {params['name']} shall join"
+            )
+        self.wish = planner.Wish(params["name"], config, params.get("labels") or {})
         self.deadline = time.monotonic() + params["timeout"]
         self.stubborn = False  # whether an API that is silent for now may still come up
 
@@ -204,7 +210,11 @@ class KubeadmNode(Resource[Observed]):
 def _by_kind(documents: list[dict[str, t.Any]]) -> dict[str, dict[str, t.Any]]:
     for document in documents:
         if "kind" not in document or "apiVersion" not in document:
-            raise PlanError(f"a document of `config` has no apiVersion or no kind: it has {', '.join(document) or 'nothing'}")
+            raise PlanError(
+                f"a document of `config` has no apiVersion or no kind: it has {', '.join(map(str, document)) or 'nothing'}"
+            )
+        if document["kind"] not in KINDS:  # kubeadm ignores it: a misspelled JoinConfiguration is an init
+            raise PlanError(f"config: the kind {document['kind']!r} is none of {', '.join(KINDS)}. Nothing was changed.")
     return {document["kind"]: document for document in documents}
 
 

@@ -288,20 +288,24 @@ class PoolConfig(Resource[Pool]):
             ) from None
 
     def _call(self, what: str, call: t.Callable[..., t.Any], **arguments: t.Any) -> t.Any:
-        """Raises KubeError as a sentence."""
-        import urllib3  # noqa: PLC0415
-        from kubernetes.client import ApiException  # noqa: PLC0415
+        return _asked(self.server, what, call, **arguments)
 
-        try:
-            return call(**arguments)
-        except ApiException as error:
-            message = _message(error)
-            hint = missing_permission(message) if error.status == 403 else ""
-            raise KubeError(
-                f"{self.server} refused to {what} with {error.status}: {message}{hint}", error.status, str(error.reason)
-            ) from error
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise KubeError(f"{self.server} gave no answer when asked to {what}: {error}") from error
+
+def _asked(server: str, what: str, call: t.Callable[..., t.Any], **arguments: t.Any) -> t.Any:
+    """Raises KubeError as a sentence."""
+    import urllib3  # noqa: PLC0415
+    from kubernetes.client import ApiException  # noqa: PLC0415
+
+    try:
+        return call(**arguments)
+    except ApiException as error:
+        message = _message(error)
+        hint = missing_permission(message) if error.status == 403 else ""
+        raise KubeError(
+            f"{server} refused to {what} with {error.status}: {message}{hint}", error.status, str(error.reason)
+        ) from error
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise KubeError(f"{server} gave no answer when asked to {what}: {error}") from error
 
 
 def _generated(configuration: t.Mapping[str, t.Any]) -> list[str]:
@@ -341,7 +345,9 @@ def _resources(params: t.Mapping[str, t.Any]) -> t.Iterator[tuple[t.Any, str]]:
         configuration.disable_strict_ssl_verification = True
         # The client's cache of what the server knows is by default a file of a guessable name in /tmp.
         with ApiClient(configuration) as client, tempfile.TemporaryDirectory() as folder:
-            yield DynamicClient(client, cache_file=f"{folder}/discovery.json").resources, configuration.host
+            host, cache_file = configuration.host, f"{folder}/discovery.json"
+            dynamic = _asked(host, "tell its version", DynamicClient, client=client, cache_file=cache_file)
+            yield dynamic.resources, host
 
 
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:

@@ -260,7 +260,7 @@ def test_tokens_that_kubeadm_prints_are_not_shown(host, tmp_path):
         "echo '[bootstrap-token] Using token: abcdef.0123456789abcdef'; echo to join: 9s08es.a9de0cq5xmd3r5f3 >&2; exit 1",
     )
     made = Host(str(tmp_path / "bin"), str(tmp_path))
-    node = KubeadmNode({"name": "n", "state": "present", "config": [], "timeout": 60, "bin_dir": ""}, made)
+    node = KubeadmNode({"name": "n", "state": "absent", "timeout": 60, "bin_dir": ""}, made)
     with pytest.raises(ApplyError) as caught:
         node._run([str(tmp_path / "bin" / "kubeadm"), "init"])
     shown = f"{caught.value.message} {caught.value.facts}"

@@ -92,6 +92,26 @@ def test_what_kubeadm_is_given_to_join(document, params, expected):
     assert node.params["config"] == [{**JOIN, **document}]  # what a diff shows is without secrets
 
 
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ([], "config: it needs one of InitConfiguration, ClusterConfiguration, JoinConfiguration, or"),
+        (None, "config: it needs one of InitConfiguration, ClusterConfiguration, JoinConfiguration, or"),
+        ([{**JOIN, "kind": "KubeletConfiguration"}], "config: it needs one of"),
+        ([{**JOIN, "kind": "JoinConfiguraton"}], "config: the kind 'JoinConfiguraton' is none of Init"),
+        ([JOIN, {**JOIN, "kind": None}], "config: the kind None is none of"),
+        ([JOIN, {**JOIN, "kind": {}}], "config: the kind {} is none of"),
+        ([JOIN, {1: 2}], "has no apiVersion or no kind: it has 1"),
+    ],
+)
+def test_what_does_not_say_whether_to_join_is_refused(config, says):
+    """kubeadm ignores a document whose kind it does not know, and with a ClusterConfiguration makes a cluster of its own."""
+    with pytest.raises(PlanError, match=says):
+        made(Described(look(ANSWER)), config=config)
+    if config is None:
+        made(Described(look(ANSWER)), config=config, state="absent")
+
+
 def test_a_join_without_a_token_is_refused():
     with pytest.raises(PlanError, match="there is no token to join n with"):
         made(Described(look(ANSWER)))._documents()

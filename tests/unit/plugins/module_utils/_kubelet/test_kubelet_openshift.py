@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.client import KubeError
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet import openshift
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
 
@@ -58,3 +61,15 @@ def test_plan(pool: openshift.Pool, settings: t.Any, actions: list[str]) -> None
 def test_refused(pool: openshift.Pool, settings: t.Any, says: str) -> None:
     with pytest.raises(PlanError, match=says):
         openshift.plan(pool, "worker", "worker-x", settings)
+
+
+def test_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    """The client asks it for its version as soon as it is made."""
+    pytest.importorskip("openshift.dynamic")
+    kubeconfig = tmp_path / "kubeconfig"
+    cluster, context = {"server": "https://127.0.0.1:9"}, {"cluster": "c", "user": "u"}
+    named = {"clusters": ("cluster", "c", cluster), "users": ("user", "u", {}), "contexts": ("context", "x", context)}
+    parts = {what: [{"name": name, key: value}] for what, (key, name, value) in named.items()}
+    kubeconfig.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "x", **parts}))
+    with pytest.raises(KubeError, match=r"https://127.0.0.1:9 gave no answer when asked to tell its version: "):
+        openshift.entry({"kubeconfig": str(kubeconfig), "provider": "openshift", "pool": "worker"}, True)
