@@ -83,9 +83,9 @@ def prepare(objects: t.Sequence[Object], namespace: str) -> list[Object]:
         obj = copy.copy(original)
         metadata = obj.get("metadata") if isinstance(obj, dict) else None
         if not isinstance(metadata, dict) or not obj.get("kind") or not obj.get("apiVersion"):
-            raise PlanError(
-                f"document {number + 1} is no Kubernetes object: it needs apiVersion, kind and metadata ({str(obj)[:120]})"
-            )
+            # Values may be a Secret's
+            has = f"has {', '.join(map(str, obj)) or 'nothing'}" if isinstance(obj, dict) else f"is a {type(obj).__name__}"
+            raise PlanError(f"document {number + 1} is no Kubernetes object: it needs apiVersion, kind and metadata; it {has}")
         if not metadata.get("name"):
             raise PlanError(f"document {number + 1} ({obj['kind']}) has no metadata.name; generateName cannot be applied twice")
         obj["metadata"] = {**metadata, "namespace": metadata.get("namespace") or namespace}
@@ -160,7 +160,8 @@ def apply_patches(objects: t.Sequence[Object], patches: t.Sequence[t.Mapping[str
     for number, patch in enumerate(patches):
         hit = False
         for position, obj in enumerate(result):
-            metadata = obj.get("metadata") or {}
+            metadata = obj.get("metadata")
+            metadata = metadata if isinstance(metadata, dict) else {}  # prepare() refuses it
             wanted = (
                 patch["kind"],
                 patch["name"] or metadata.get("name"),
@@ -182,6 +183,10 @@ def _patched(obj: Object, patch: t.Any, where: str) -> Object:
         raise PlanError(f"{where}.patch is neither a dict (merge patch, RFC 7386) nor a list (JSON patch, RFC 6902)")
     result = copy.deepcopy(obj)
     for operation in patch:
+        if not isinstance(operation, dict):
+            raise PlanError(
+                f"{where}.patch: each operation of a JSON patch is a dict (RFC 6902), and one is a {type(operation).__name__}"
+            )
         json_patch(result, operation, where)
     return result
 
@@ -208,7 +213,7 @@ def json_patch(document: t.Any, operation: t.Mapping[str, t.Any], where: str) ->
         or (op != "remove" and "value" not in operation)
     ):
         raise PlanError(
-            f"{where}: {dict(operation)} is no operation of RFC 6902 known here (add, replace, remove, test; path; value)"
+            f"{where}: {op!r} at {path!r} is no operation of RFC 6902 known here (add, replace, remove, test; path; value)"
         )
     *parents, last = [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]
     value = copy.deepcopy(operation.get("value"))
@@ -231,7 +236,8 @@ def json_patch(document: t.Any, operation: t.Mapping[str, t.Any], where: str) ->
     elif op == "replace":
         node[key] = value
     elif present != value:
-        raise PlanError(f"{where}: {path} of {ref_of(document)} is {present!r}, not {value!r} as the test operation says")
+        differs = "is not what" if document.get("kind") == "Secret" else f"is {present!r}, not {value!r} as"
+        raise PlanError(f"{where}: {path} of {ref_of(document)} {differs} the test operation says")
 
 
 # comparison ----------------------------------------------------------------------------------------------------------

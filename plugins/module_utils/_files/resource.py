@@ -77,6 +77,8 @@ class HostFiles(Resource[Observed]):
         path = Path(step.subject)
         try:
             if step.action == "make":
+                if path.is_dir():  # made a moment ago, with what lies in it
+                    return None
                 path.mkdir(FOLDER_MODE, parents=True)
                 return path.rmdir
             content, mode = self.files[step.subject]

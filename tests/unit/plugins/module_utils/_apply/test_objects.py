@@ -208,6 +208,31 @@ def test_order_is_by_need_then_as_given() -> None:
     assert all("namespace" not in o["metadata"] for o in objects), "the input is left alone"
 
 
+PASSWORD = "hunter2"
+SECRET = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}, "stringData": {"password": PASSWORD}}
+
+
+@pytest.mark.parametrize(
+    ("change", "patch", "says"),
+    [
+        ({"metadata": None}, {}, "document 1 is no Kubernetes object: .*; it has apiVersion, kind, metadata, stringData"),
+        ({"metadata": "x"}, {}, "the manifests have no Secret x"),
+        ({}, ["x"], r"patches\[0\].patch: each operation of a JSON patch is a dict \(RFC 6902\), and one is a str"),
+        ({}, [{"op": "ad", "path": "/a", "value": PASSWORD}], r"patches\[0\]: 'ad' at '/a' is no operation"),
+        (
+            {},
+            [{"op": "test", "path": "/stringData/password", "value": "y"}],
+            "/stringData/password of Secret x is not what the test",
+        ),
+    ],
+)
+def test_refusals_show_nothing_of_a_secret(change: dict[str, t.Any], patch: t.Any, says: str) -> None:
+    patches = [{"kind": "Secret", "name": "x", "namespace": None, "patch": patch}] if patch or change.get("metadata") else []
+    with pytest.raises(PlanError, match=says) as caught:
+        prepare(apply_patches([{**SECRET, **change}], patches, "default"), "default")
+    assert PASSWORD not in caught.value.message
+
+
 def test_the_same_object_in_two_versions_is_there_twice() -> None:
     objects = [{"apiVersion": f"apps/{v}", "kind": "Deployment", "metadata": {"name": "x"}} for v in ("v1", "v1beta1")]
     with pytest.raises(PlanError, match="Deployment x is there twice"):

@@ -71,6 +71,8 @@ def test_folders_are_made_and_those_that_are_there_stay(tmp_path: Path) -> None:
     assert entry(asked, False)["actions"] == [f"make {tmp_path}/new/one"]
     assert (tmp_path / "mine").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "new/one").stat().st_mode & 0o777 == 0o755
+    entry(wish(tmp_path, {}, ["other/one", "other", "other"]), False)
+    assert (tmp_path / "other/one").is_dir()
 
 
 def test_a_link_is_replaced_and_what_it_pointed_to_stays(tmp_path: Path) -> None:
