@@ -41,7 +41,6 @@ class KubeadmNode(Resource[Observed]):
             )
         self.wish = planner.Wish(params["name"], config, params.get("labels") or {})
         self.deadline = time.monotonic() + params["timeout"]
-        self.stubborn = False  # whether an API that is silent for now may still come up
 
     def observe(self) -> Observed:
         with self._lock(exclusive=False):

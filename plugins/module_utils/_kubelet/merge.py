@@ -18,9 +18,6 @@ from .schema import ROOT, Schema
 
 Config = t.Dict[str, t.Any]  # noqa: UP006  evaluated at run time on Python 3.8 syntax checkers too
 
-#: What a kubelet fills in from the machine it runs on, and how configz labels its answer since 1.36.
-COMPUTED = frozenset({"tlsCertFile", "tlsPrivateKeyFile", "apiVersion", "kind"})
-
 #: Fields that have a default only with a feature gate.
 GATED = {
     "crashLoopBackOff": "KubeletCrashLoopBackOffMax",

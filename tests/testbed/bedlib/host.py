@@ -125,10 +125,6 @@ def can_lower_oom_score() -> bool:
     return bool(effective and int(effective[1], 16) & 1 << 24)
 
 
-def has_swap() -> bool:
-    return len(Path("/proc/swaps").read_text().splitlines()) > 1
-
-
 def podman_environment() -> dict[str, str]:
     """podman with runc, and without the ulimits that a machine without CAP_SYS_RESOURCE cannot set."""
     path = cache() / "containers.conf"

@@ -34,7 +34,7 @@ sys.path[:0] = [str(TESTS / "integration"), str(TESTS / "unit/plugins/module_uti
 from kube_api import KubeApi
 from taint_cases import CASES
 
-JSON_PATCH, MERGE_PATCH = "application/json-patch+json", "application/merge-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
 GPU = {"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}
 COMPARISONS = "--feature-gates=TaintTolerationComparisonOperators=true"  # tolerations may have Lt and Gt
 READ = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list"]}
