@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from . import site
@@ -40,6 +41,7 @@ def main() -> int:
     commands.add_parser("list", help="the sites that exist")
     asked = parser.parse_args()
     end_on_signals()
+    os.umask(0o022)  # what goes into images is read by others than root there, whoever's umask made it
     try:
         need_root()
         if asked.command == "prepare":

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
-from bedlib import host
+from bedlib import cli, host
 from bedlib.work import BedError
 
 GIB = 1 << 30
@@ -41,3 +44,18 @@ def test_a_machine_whose_own_apt_is_at_work_is_waited_for(monkeypatch: pytest.Mo
     host.ensure({"skopeo": (lambda: bool(there), "skopeo")})
     assert [command[1] for command in asked] == ["update", "update", "install"]
     assert "DPkg::Lock::Timeout=600" in asked[2]
+
+
+def test_what_is_made_does_not_depend_on_who_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program of an image is run by somebody else than root there."""
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["bed", "prepare"])
+    monkeypatch.setattr(cli, "need_root", lambda: None)
+    monkeypatch.setattr(cli, "end_on_signals", lambda: None)
+    monkeypatch.setattr(cli, "prepare", lambda *_, **__: (tmp_path / "made").mkdir())
+    before = os.umask(0o077)
+    try:
+        assert cli.main() == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o755
