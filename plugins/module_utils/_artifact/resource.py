@@ -17,7 +17,7 @@ import typing as t
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from .._plan import ApplyError, Plan, Resource, Step, Undo, run
+from .._plan import ApplyError, Plan, PlanError, Resource, Step, Undo, run
 from .archive import unpack
 from .planner import (
     Download,
@@ -119,6 +119,8 @@ class ArtifactResource(Resource[Observed]):
             status = Path(path).stat()
         except (FileNotFoundError, NotADirectoryError):
             return "a broken link" if Path(path).is_symlink() and not self.present else None
+        except OSError as error:
+            raise PlanError(f"{path}: cannot be looked at: {error.strerror}; correct `dest` or what is there") from error
         if not self.present and stat.S_ISDIR(status.st_mode) and not any(Path(path).iterdir()):
             return None
         if not stat.S_ISREG(status.st_mode):

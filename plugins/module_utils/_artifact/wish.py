@@ -221,7 +221,10 @@ def member_path(artifact: Artifact, name: str) -> str | None:
 
 
 def _check_url(url: str, where: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it quotes what it could not split, which may hold a password
+        raise PlanError(f"{where} is not a URL that can be fetched ({', '.join(SCHEMES)})") from None
     if parts.username or parts.password:
         raise PlanError(
             f"{where} carries a user name or password; give them as 'username' and 'password', which are never logged"

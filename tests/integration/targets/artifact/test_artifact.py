@@ -754,6 +754,13 @@ def test_bad_input_is_refused(run: Run, entry: Options, options: Options, messag
     assert "secret" not in result["msg"]
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_a_destination_that_cannot_be_looked_at(run: Run, plain: Options, tmp_path: Path, state: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    result = run({**plain, "dest": str(tmp_path / "loop")}, state=state)
+    assert f"{tmp_path}/loop: cannot be looked at: Too many levels of symbolic links; correct `dest`" in result["msg"]
+
+
 def test_two_artifacts_for_one_file_are_refused(run: Run, plain: Options) -> None:
     result = run(plain, {**plain, "url": plain["url"] + "2"})
     assert f"{plain['dest']} is the destination of two artifacts: {plain['url']} and {plain['url']}2" in result["msg"]

@@ -60,6 +60,8 @@ def test_an_entry_may_have_a_mirror_and_sums_of_its_own() -> None:
     ]
     with pytest.raises(PlanError, match=r"artifacts\[0\]\.mirror: 'nowhere' is not a URL"):
         parse({**params, "artifacts": [{**entry, "mirror": "nowhere"}]}, int, int)
+    with pytest.raises(PlanError, match=r"artifacts\[0\]\.mirror is not a URL that can be fetched \(http, https, file\)$"):
+        parse({**params, "artifacts": [{**entry, "mirror": "http://user:password@[fd00::1:8080"}]}, int, int)
 
 
 @pytest.mark.parametrize("text", [SUM, SUM.upper(), f"sha256:{SUM}", f" SHA256:{SUM}\n"])
