@@ -174,8 +174,9 @@ def _networks() -> list[str]:
     """What this machine routes, what sites recorded and what podman has, as CIDR strings."""
     routes = [entry["dst"] for entry in json.loads(text(["ip", "-j", "-4", "route", "show"])) if entry["dst"] != "default"]
     recorded = [f"{other.network}.0/24" for path in sites().glob("*/site.json") if (other := read(path.parent.name))]
-    described = json.loads(podman("network", "inspect", *podman("network", "ls", "-q").split()) or "[]")
-    networks = [part["subnet"] for entry in described for part in entry.get("subnets", [])]
+    # Not `inspect` of what `ls` named: that fails when another run removes one of them in between.
+    described = json.loads(podman("network", "ls", "--format", "json") or "[]") or []
+    networks = [part["subnet"] for entry in described for part in entry.get("subnets") or []]
     return [*routes, *recorded, *(network for network in networks if ":" not in network)]
 
 

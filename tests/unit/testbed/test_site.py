@@ -186,3 +186,16 @@ def test_only_a_host_with_hyperpod_files_has_the_data_disk() -> None:
 )
 def test_yaml_is_what_was_meant(value: dict[str, t.Any]) -> None:
     assert yaml.safe_load(inventory.to_yaml(value)) == value
+
+
+def test_a_network_that_goes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two runs at once: one removes its network while the other asks which are taken."""
+    stand_in = tmp_path / "podman"
+    listed = json.dumps([{"name": "podman", "subnets": [{"subnet": "10.112.1.0/24"}]}, {"name": "old", "plugins": []}])
+    stand_in.write_text(f"#!/bin/sh\n[ \"$2\" = ls ] || {{ echo network not found >&2; exit 125; }}\necho '{listed}'\n")
+    (tmp_path / "ip").write_text('#!/bin/sh\necho \'[{"dst": "default"}]\'\n')
+    for program in (stand_in, tmp_path / "ip"):
+        program.chmod(0o755)
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert site._networks() == ["10.112.1.0/24"]
