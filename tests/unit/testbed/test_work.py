@@ -47,6 +47,14 @@ def test_a_lock_of_a_killed_run_is_free(cache: Path) -> None:
     second.communicate()
 
 
+def alive(pid: int) -> bool:
+    """Not when it is gone, or ended and not yet collected. One look: it may go between two."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_long_commands_end_with_the_run(cache: Path, tmp_path: Path, number: signal.Signals) -> None:
     pid_file = tmp_path / "pid"
@@ -58,7 +66,7 @@ def test_long_commands_end_with_the_run(cache: Path, tmp_path: Path, number: sig
     child = int(pid_file.read_text())
     run.send_signal(number)
     run.communicate()
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+    while alive(child):
         assert time.monotonic() < deadline, "the command outlived its run"
         time.sleep(0.02)
 
