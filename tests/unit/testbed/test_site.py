@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import tarfile
 import typing as t
 from pathlib import Path
@@ -199,3 +200,26 @@ def test_a_network_that_goes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert site._networks() == ["10.112.1.0/24"]
+
+
+def test_what_a_killed_run_began_in_this_site_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "create").write_text("echo begun; sleep 0.5; touch ended")
+    (tmp_path / "cp").write_text("echo begun; read line")
+
+    def podman(*words: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["podman", *words], executable="/bin/sh", cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout and process.stdout.readline() == b"begun\n"
+        return process
+
+    with (
+        podman("cp", "-", "gpufleet-dev-two-ip-10-112-1-11:/") as another_site,
+        podman("create", "--name", "gpufleet-dev-services"),
+    ):
+        site._settle("dev")
+        assert (tmp_path / "ended").exists()
+        monkeypatch.setattr(site, "wait_for", lambda _what, check: pytest.fail(check()[1]))
+        with pytest.raises(pytest.fail.Exception, match="podman cp"):
+            site._settle("dev-two")
+        another_site.communicate(b"on\n")
