@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import time
 import typing as t
@@ -134,9 +135,14 @@ def podman_environment() -> dict[str, str]:
     return {"CONTAINERS_CONF": str(path)}
 
 
+def asked_podman(*words: str | Path, **more: t.Any) -> subprocess.CompletedProcess[bytes]:
+    """In a session of its own: a podman that is killed while it connects a container never gives that address back."""
+    return run(["podman", *words], env=podman_environment(), own_session=True, **more)
+
+
 def podman(*words: str | Path, check: bool = True, data: str | bytes | None = None) -> str:
-    return run(["podman", *words], check=check, data=data, env=podman_environment()).stdout.decode(errors="replace").strip()
+    return asked_podman(*words, check=check, data=data).stdout.decode(errors="replace").strip()
 
 
 def podman_has(kind: str, name: str) -> bool:
-    return run(["podman", kind, "exists", name], check=False, env=podman_environment()).returncode == 0
+    return asked_podman(kind, "exists", name, check=False).returncode == 0

@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from . import compiled, host, hyperpod, inventory, local, mirror
-from .host import podman, podman_environment, podman_has
+from .host import asked_podman, podman, podman_has
 from .inventory import Site
 from .prepare import Prepared, moto_folder
 from .serve import AWS_PORT, MIRROR_PORT, REGISTRY_PORT
@@ -28,6 +28,7 @@ from .work import CLOCK, HERE, BedError, cache, lock, run, say, text, wait_for, 
 
 LABEL = "gpufleet.site"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
+CHANGES = {"network", "volume", "create", "run", "cp", "start", "kill", "rm"}  # what podman is asked for here
 RESOLVERS = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 VOLUMES = {"containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet"}
 
@@ -82,6 +83,7 @@ def up(name: str, prepared: Prepared, nodes: int | None, control_planes: int | N
     """Makes what is not there yet; what is there and healthy stays as it is."""
     _check(name)
     with lock(f"site-{name}"):
+        _settle(name)
         site = _claim(name, nodes, control_planes, plain)
         folder = sites() / name
         key = _ssh_key()
@@ -112,10 +114,11 @@ def down(name: str) -> None:
             shutil.rmtree(folder, ignore_errors=True)
             say(f"{name}: nothing to remove, podman is not installed")
             return
+        _settle(name)
         if folder.exists():
             for socket in (folder / "ssh").glob("*"):
                 run(["ssh", "-F", "/dev/null", "-o", f'ControlPath="{socket}"', "-O", "exit", "node"], check=False)
-        containers = podman("ps", "-aq", "--filter", f"label={LABEL}={name}").split()
+        containers = podman("ps", "-a", "--filter", f"label={LABEL}={name}", "--format", "{{.Names}}").split()
         if containers:
             _remove(*containers)
         mine = re.compile(rf"gpufleet-{re.escape(name)}-ip-(\d+-){{4}}[a-z]+")
@@ -175,8 +178,9 @@ def _networks() -> list[str]:
     """What this machine routes, what sites recorded and what podman has, as CIDR strings."""
     routes = [entry["dst"] for entry in json.loads(text(["ip", "-j", "-4", "route", "show"])) if entry["dst"] != "default"]
     recorded = [f"{other.network}.0/24" for path in sites().glob("*/site.json") if (other := read(path.parent.name))]
-    described = json.loads(podman("network", "inspect", *podman("network", "ls", "-q").split()) or "[]")
-    networks = [part["subnet"] for entry in described for part in entry.get("subnets", [])]
+    # Not `inspect` of what `ls` named: that fails when another run removes one of them in between.
+    described = json.loads(podman("network", "ls", "--format", "json") or "[]") or []
+    networks = [part["subnet"] for entry in described for part in entry.get("subnets") or []]
     return [*routes, *recorded, *(network for network in networks if ":" not in network)]
 
 
@@ -204,6 +208,24 @@ def _state(container: str) -> str:
     return podman("container", "inspect", "--format", "{{.State.Status}}", container, check=False)
 
 
+def _settle(name: str) -> None:
+    """Waits for what podman still does for an earlier run of this site, which was killed."""
+    mine = re.compile(rf"gpufleet-{re.escape(name)}(-services|-ip-[-\d]+[a-z]*)?(:/)?")
+
+    def ended() -> tuple[bool, str]:
+        at_work = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_text(errors="replace").split("\0")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if words[0] == "podman" and CHANGES.intersection(words[1:2]) and any(map(mine.fullmatch, words)):
+                at_work.append(" ".join(words[:2]))
+        return not at_work, ", ".join(at_work)
+
+    wait_for(f"{name}: what an earlier run began", ended)
+
+
 def _remove(*containers: str) -> None:
     """At once: `podman rm --time 0` would do, but podman 3 (Ubuntu 22.04) does not know it.
 
@@ -212,7 +234,7 @@ def _remove(*containers: str) -> None:
 
     def removed() -> tuple[bool, str]:
         podman("kill", *containers, check=False)
-        done = run(["podman", "rm", "--force", "--ignore", *containers], check=False, env=podman_environment())
+        done = asked_podman("rm", "--force", "--ignore", *containers, check=False)
         return done.returncode == 0, done.stderr.decode(errors="replace").strip()
 
     wait_for(f"removal of {', '.join(containers)}", removed)

@@ -117,8 +117,9 @@ def run(
     data: str | bytes | None = None,
     env: t.Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    own_session: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """A short command. Raises BedError with its last words when it fails."""
+    """A short command. Raises BedError with its last words when it fails. own_session: who kills this run does not kill it."""
     command = [str(word) for word in argv]
     try:
         done = subprocess.run(
@@ -129,6 +130,7 @@ def run(
             check=False,
             cwd=cwd,
             env={**os.environ, **env} if env else None,
+            start_new_session=own_session,
         )
     except FileNotFoundError as error:
         raise BedError(f"{command[0]} is not on PATH here: `bed prepare` installs what the test bed needs") from error

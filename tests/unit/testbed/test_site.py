@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import subprocess
 import tarfile
 import typing as t
 from pathlib import Path
@@ -216,3 +217,39 @@ def test_only_a_host_with_hyperpod_files_has_the_data_disk() -> None:
 )
 def test_yaml_is_what_was_meant(value: dict[str, t.Any]) -> None:
     assert yaml.safe_load(inventory.to_yaml(value)) == value
+
+
+def test_a_network_that_goes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two runs at once: one removes its network while the other asks which are taken."""
+    stand_in = tmp_path / "podman"
+    listed = json.dumps([{"name": "podman", "subnets": [{"subnet": "10.112.1.0/24"}]}, {"name": "old", "plugins": []}])
+    stand_in.write_text(f"#!/bin/sh\n[ \"$2\" = ls ] || {{ echo network not found >&2; exit 125; }}\necho '{listed}'\n")
+    (tmp_path / "ip").write_text('#!/bin/sh\necho \'[{"dst": "default"}]\'\n')
+    for program in (stand_in, tmp_path / "ip"):
+        program.chmod(0o755)
+    monkeypatch.setenv("GPUFLEET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert site._networks() == ["10.112.1.0/24"]
+
+
+def test_what_a_killed_run_began_in_this_site_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "create").write_text("echo begun; sleep 0.5; touch ended")
+    (tmp_path / "cp").write_text("echo begun; read line")
+
+    def podman(*words: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["podman", *words], executable="/bin/sh", cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout and process.stdout.readline() == b"begun\n"
+        return process
+
+    with (
+        podman("cp", "-", "gpufleet-dev-two-ip-10-112-1-11:/") as another_site,
+        podman("create", "--name", "gpufleet-dev-services"),
+    ):
+        site._settle("dev")
+        assert (tmp_path / "ended").exists()
+        monkeypatch.setattr(site, "wait_for", lambda _what, check: pytest.fail(check()[1]))
+        with pytest.raises(pytest.fail.Exception, match="podman cp"):
+            site._settle("dev-two")
+        another_site.communicate(b"on\n")

@@ -19,7 +19,7 @@ BED = Path(__file__).resolve().parents[2] / "testbed"
 
 def python(code: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(BED)!r})\nfrom bedlib.work import *\n{code}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def line(process: subprocess.Popen[str]) -> str:
@@ -47,6 +47,14 @@ def test_a_lock_of_a_killed_run_is_free(cache: Path) -> None:
     second.communicate()
 
 
+def alive(pid: int) -> bool:
+    """Not when it is gone, or ended and not yet collected. One look: it may go between two."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_long_commands_end_with_the_run(cache: Path, tmp_path: Path, number: signal.Signals) -> None:
     pid_file = tmp_path / "pid"
@@ -58,9 +66,18 @@ def test_long_commands_end_with_the_run(cache: Path, tmp_path: Path, number: sig
     child = int(pid_file.read_text())
     run.send_signal(number)
     run.communicate()
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+    while alive(child):
         assert time.monotonic() < deadline, "the command outlived its run"
         time.sleep(0.02)
+
+
+def test_a_command_in_its_own_session_outlives_a_killed_run(cache: Path, tmp_path: Path) -> None:
+    shell = f"touch {tmp_path}/begun; sleep 0.3; touch {tmp_path}/ended"
+    run = python(f"run(['sh', '-c', '{shell}'], own_session=True)")
+    work.wait_for("the command's begin", lambda: ((tmp_path / "begun").exists(), ""), 20)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    work.wait_for("its end", lambda: ((tmp_path / "ended").exists(), ""), 20)
 
 
 def test_a_failed_command_shows_its_last_words() -> None:

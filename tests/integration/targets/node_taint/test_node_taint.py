@@ -451,7 +451,7 @@ def test_nobody_loses_an_update(api: KubeApi, nodes: t.Any, tmp_path: Path) -> N
                 rejected[0] += 1
             else:
                 written[name] += 1
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     writers = [threading.Thread(target=write, args=(name,)) for name in names]
     for writer in writers:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -59,6 +60,18 @@ def run(api: KubeApi) -> Run:
 def objects(api: KubeApi, name: str) -> list[str]:
     listed = api.kubectl("get", "jobs,pods,configmaps", f"--selector=gpufleet.k8s/training-job={name}", "--output=name")
     return sorted(line.split("/")[0] for line in listed.splitlines())
+
+
+def pod_of(api: KubeApi, name: str) -> t.Any:
+    """The training's pod, which the Job controller makes a moment after the Job."""
+    deadline = time.monotonic() + 60
+    while not (
+        pods := json.loads(api.kubectl("get", "pods", f"--selector=gpufleet.k8s/training-job={name}", "--output=json"))["items"]
+    ):
+        assert time.monotonic() < deadline, "the Job controller made no pod"
+        time.sleep(0.1)
+    (pod,) = pods
+    return pod
 
 
 def test_the_ladder(api: KubeApi, run: Run) -> None:
@@ -159,7 +172,7 @@ def test_all_that_a_pod_can_ask_for(api: KubeApi, run: Run) -> None:
             {"path": "/work", "source": {"persistentVolumeClaim": {"claimName": "work"}}},
         ],
     )
-    (pod,) = json.loads(api.kubectl("get", "pods", "--selector=gpufleet.k8s/training-job=asks", "--output=json"))["items"]
+    pod = pod_of(api, "asks")
     spec = pod["spec"]
     assert spec["containers"][0]["resources"] == {"limits": amounts, "requests": amounts}
     assert pod["status"]["qosClass"] == "Guaranteed"
@@ -194,7 +207,7 @@ def test_what_does_not_start_is_told_and_removed(api: KubeApi, run: Run) -> None
 
 def test_the_end_is_told(api: KubeApi, run: Run) -> None:
     run(name="done")
-    (pod,) = json.loads(api.kubectl("get", "pods", "--selector=gpufleet.k8s/training-job=done", "--output=json"))["items"]
+    pod = pod_of(api, "done")
     api.kubectl("patch", "pod", pod["metadata"]["name"], "--subresource=status", '--patch={"status": {"phase": "Succeeded"}}')
     result = run(name="done", wait=20)
     assert (result["changed"], result["phase"], result["succeeded"]) == (False, "succeeded", True)
