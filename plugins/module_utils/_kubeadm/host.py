@@ -44,8 +44,8 @@ LEFTOVER_PATHS = (
     "run/flannel",
     "var/lib/cni",
     "var/lib/etcd/member",
-    "root/.kube/config",
 )
+ROOTS_KUBECONFIG = "root/.kube/config"
 LEFTOVER_LINKS = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0")
 LEFTOVER_TABLES = ("ip kube-proxy", "ip6 kube-proxy", "ip flannel-ipv4", "ip6 flannel-ipv6")
 LEFTOVER_CHAINS = re.compile(r"^:((?:KUBE|FLANNEL|CNI)-\S+)", re.MULTILINE)
@@ -230,6 +230,9 @@ class Host:
 
     def _leftovers(self) -> tuple[str, ...]:
         found = [f"path /{path}" for path in LEFTOVER_PATHS if (self.root / path).exists()]
+        # The copy that `kubeadm init` tells to make; any other may know clusters that have nothing to do with this one.
+        admin = self._text("etc/kubernetes/admin.conf")
+        found += [f"path /{ROOTS_KUBECONFIG}"] if admin and self._text(ROOTS_KUBECONFIG) == admin else []
         found += [f"link {link}" for link in LEFTOVER_LINKS if (self.root / "sys/class/net" / link).exists()]
         if shutil.which("nft"):
             tables = self.command("nft", "list", "tables")[1]

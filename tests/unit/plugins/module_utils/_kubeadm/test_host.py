@@ -217,6 +217,14 @@ def test_leftovers_are_looked_for_on_request_only(host):
     assert "link cni0" in found
 
 
+@pytest.mark.parametrize(("roots", "goes"), [("this cluster", True), ("this cluster and others", False)])
+def test_of_roots_kubeconfigs_only_a_copy_is_a_leftover(host, roots, goes):
+    host.write("root/.kube/config", roots)
+    assert "path /root/.kube/config" not in host.look(leftovers=True).leftovers
+    host.write("etc/kubernetes/admin.conf", "this cluster")
+    assert ("path /root/.kube/config" in host.look(leftovers=True).leftovers) == goes
+
+
 @pytest.mark.parametrize(
     ("enabled", "active", "started_before_the_unit", "outdated"),
     [("enabled", "active", True, True), ("enabled", "active", False, False), ("disabled", "inactive", True, False)],
