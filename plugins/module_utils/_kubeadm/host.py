@@ -73,7 +73,8 @@ class Kubeconfig:
 class Api:
     """The cluster as this host can see it. `error` is what was answered instead; empty when it answered.
 
-    `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's credentials.
+    `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's
+    credentials, or when these are gone with the disk that they were on.
     `unasked`: it was not asked, because kubectl is not there, or does not run; `error` says why.
     """
 
@@ -194,7 +195,7 @@ class Host:
         if status == 127:
             return Api(error=error, unasked=True)
         if status and "(NotFound)" not in error:
-            forbidden = "Unauthorized" in error or "(Forbidden)" in error or "x509:" in error
+            forbidden = any(word in error for word in ("Unauthorized", "(Forbidden)", "x509:", "unable to read client-"))
             return Api(error=error.splitlines()[-1] if error else f"kubectl ended with {status}", forbidden=forbidden)
         node = json.loads(out) if not status else None
         if not admin:

@@ -113,6 +113,7 @@ def test_a_client_certificate_that_was_cut_off_has_no_expiry(host, kubeconfig, p
         ('Error from server (NotFound): nodes "n" not found', "", False),
         ("error: You must be logged in to the server (Unauthorized)", "Unauthorized", True),
         ("Unable to connect to the server: x509: certificate signed by unknown authority", "x509", True),
+        ("unable to read client-key /var/lib/kubelet/pki/kubelet-client-current.pem", "unable to read", True),  # its disk is lost
         ("The connection to the server 10.0.0.1:6443 was refused", "refused", False),
     ],
 )
