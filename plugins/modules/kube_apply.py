@@ -121,6 +121,14 @@ options:
       selector:
         description: Label selector; all that it selects are waited for, at least one.
         type: str
+      nodes:
+        description:
+          - Names of Nodes; only these are waited for, or what runs on them. Without it, or empty, all are.
+          - Of the kind V(Node), each of them must be there; how many others are not ready is a warning. Of the kind V(Pod), each
+            must have at least one. Of the kind V(DaemonSet), each that it is meant for must have a ready pod of its newest
+            template. Other kinds are refused.
+        type: list
+        elements: str
       condition:
         description: A condition that must be true, for example V(Available), or have another status, V(Ready=False).
         type: str

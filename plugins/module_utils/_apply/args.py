@@ -39,6 +39,7 @@ SPEC: dict[str, t.Any] = {
                 "name": {"type": "str"},
                 "namespace": {"type": "str"},
                 "selector": {"type": "str"},
+                "nodes": {"type": "list", "elements": "str"},
                 "condition": {"type": "str"},
                 "field": {"type": "str"},
                 "value": {"type": "str"},

@@ -12,6 +12,13 @@ from .objects import CRD, Object
 #: Kinds whose readiness is waited for without being asked.
 AUTOMATIC = ("Deployment", "DaemonSet", "StatefulSet", "Job", CRD, "APIService", "Namespace", "Pod")
 ROLLOUTS = ("Deployment", "DaemonSet", "StatefulSet")
+#: Kinds that can be waited for on some Nodes only, by the names that kubectl accepts.
+ON_NODES = {
+    **dict.fromkeys(("node", "nodes", "no"), "Node"),
+    **dict.fromkeys(("pod", "pods", "po"), "Pod"),
+    **dict.fromkeys(("daemonset", "daemonsets", "ds", "daemonset.apps", "daemonsets.apps", "ds.apps"), "DaemonSet"),
+}
+REVISION = "controller-revision-hash"  # the label of a DaemonSet's pods that says of which template they are
 
 
 def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each kind
@@ -19,7 +26,7 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
     status = obj.get("status") or {}
     kind = obj.get("kind", "")
     if kind in ROLLOUTS:
-        if status.get("observedGeneration", 0) < obj["metadata"].get("generation", 0):
+        if unseen(obj):
             return "its controller has not seen the change yet"
         return _rollout(kind, obj.get("spec") or {}, status)
     if kind == "Job":
@@ -40,6 +47,51 @@ def waiting_for(obj: Object) -> str | None:  # noqa: PLR0911 - one rule for each
     if kind == "Node":
         return wanted_condition(obj, "Ready")
     return None
+
+
+def unseen(obj: Object) -> bool:
+    """Its controller has not seen the last change of it."""
+    return bool((obj.get("status") or {}).get("observedGeneration", 0) < obj["metadata"].get("generation", 0))
+
+
+def node_of(obj: Object) -> str:
+    """The Node that it is, or on which it runs."""
+    return str(obj["metadata"]["name"] if obj["kind"] == "Node" else (obj.get("spec") or {}).get("nodeName") or "")
+
+
+def lacking_on(
+    nodes: t.Iterable[str], daemon_set: Object, found: t.Iterable[Object]
+) -> t.Iterator[tuple[str, str, Object | None]]:
+    """(Node, what is lacking there, the pod) where `daemon_set` has no ready pod of its newest template.
+
+    `found` are pods and ControllerRevisions, also of others.
+    """
+    uid = daemon_set["metadata"]["uid"]
+    own = [o for o in found if any(owner.get("uid") == uid for owner in o["metadata"].get("ownerReferences") or ())]
+    revisions = [o for o in own if o["kind"] == "ControllerRevision"]
+    newest = max(revisions, key=lambda o: int(o["revision"]))["metadata"]["labels"][REVISION] if revisions else None
+    pods: dict[str, list[Object]] = {}
+    for obj in own:
+        if obj["kind"] == "Pod" and node_of(obj):
+            pods.setdefault(node_of(obj), []).append(obj)
+    # Which Nodes it is meant for is known to its controller only; but not how many they are
+    all_there = len(pods) >= (daemon_set.get("status") or {}).get("desiredNumberScheduled", 0)
+    for node in nodes:
+        if node not in pods:
+            if not all_there:
+                yield node, f"there is none on {node}", None
+            continue
+        lacks = [(pod, _daemon_lacks(pod, newest)) for pod in pods[node]]
+        if all(lack for _pod, lack in lacks):
+            yield node, str(lacks[-1][1]), lacks[-1][0]
+
+
+def _daemon_lacks(pod: Object, newest: str | None) -> str | None:
+    if newest and (pod["metadata"].get("labels") or {}).get(REVISION) != newest:
+        return "it is of an older template, and not replaced yet"
+    if pod["metadata"].get("deletionTimestamp"):
+        return "it is being deleted"
+    return wanted_condition(pod, "Ready")
 
 
 def hopeless(obj: Object) -> str | None:
@@ -126,5 +178,10 @@ def pod_trouble(pod: Object) -> str | None:
     scheduled = condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
         return f"not scheduled: {scheduled.get('message') or scheduled.get('reason')}"
-    unready = [c.get("name") for c in status.get("containerStatuses") or [] if not c.get("ready")]
-    return f"{status.get('phase', 'unknown phase')}, not ready: {', '.join(map(str, unready)) or 'no container has started'}"
+    containers = status.get("containerStatuses") or []
+    unready = [c.get("name") for c in containers if not c.get("ready")]
+    phase, why = (
+        status.get("phase", "unknown phase"),
+        "its node, or a readiness gate" if containers else "no container has started",
+    )
+    return f"{phase}, not ready: {', '.join(map(str, unready)) or why}"

@@ -26,10 +26,25 @@ from .objects import (
     remembered,
 )
 from .planner import Observed, plan_absent, plan_present
-from .ready import AUTOMATIC, ROLLOUTS, hopeless, pod_trouble, waiting_for, wanted_condition, wanted_field
+from .ready import (
+    AUTOMATIC,
+    ON_NODES,
+    ROLLOUTS,
+    hopeless,
+    lacking_on,
+    node_of,
+    pod_trouble,
+    unseen,
+    waiting_for,
+    wanted_condition,
+    wanted_field,
+)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 2.0  # between looks at what is waited for
 TROUBLED_PODS_SHOWN = 3
+NODES_SHOWN = 5
+
+Trouble = tuple[str, str, t.Optional[Object]]  # what is not ready, what it lacks, the object
 
 
 class ApplyResource(Resource[Observed]):
@@ -43,6 +58,7 @@ class ApplyResource(Resource[Observed]):
         self.objects: list[Object] = []  # as wished
         self.own: list[Object] = []  # the inventory as wished; empty for a set without a name
         self.last_seen: dict[Ref, Object] = {}
+        self.others: list[str] = []  # Nodes that nobody waits for, and that are not ready
 
     # observe ---------------------------------------------------------------------------------------------------------
 
@@ -213,7 +229,7 @@ class ApplyResource(Resource[Observed]):
             if not troubles:
                 return
             if time.monotonic() + pause > deadline or any(obj and hopeless(obj) for _label, _reason, obj in troubles):
-                reasons = [f"{label}: {reason}{self._pods(obj)}" for label, reason, obj in troubles]
+                reasons = [f"{label}: {reason}{self._pods(obj)}" for label, reason, obj in troubles] + self.other_nodes()
                 raise VerifyError(
                     f"not ready after {self.params['wait_timeout'] - max(0.0, deadline - time.monotonic()):.0f} s: "
                     + "; ".join(reasons),
@@ -222,9 +238,9 @@ class ApplyResource(Resource[Observed]):
             time.sleep(pause)
             pause = min(pause * 1.5, LONGEST_PAUSE_S)
 
-    def _troubles(self, refs: t.Sequence[Ref], wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[tuple[str, str, Object | None]]:
+    def _troubles(self, refs: t.Sequence[Ref], wishes: t.Sequence[t.Mapping[str, t.Any]]) -> list[Trouble]:
         """(what, what it lacks, the object) of everything that is not ready now."""
-        troubles: list[tuple[str, str, Object | None]] = []
+        troubles: list[Trouble] = []
         try:
             if refs:
                 found = self._get([ref.manifest() for ref in refs])[0]
@@ -241,7 +257,7 @@ class ApplyResource(Resource[Observed]):
             troubles.append(("API server", error.message, None))
         return troubles
 
-    def _unfulfilled(self, wish: t.Mapping[str, t.Any]) -> list[tuple[str, str, Object | None]]:
+    def _unfulfilled(self, wish: t.Mapping[str, t.Any]) -> list[Trouble]:
         which = [wish["name"]] if wish["name"] else [f"--selector={wish['selector']}"] if wish["selector"] else []
         namespace = wish["namespace"] or self.params["namespace"]
         label = " ".join([wish["kind"], *which])
@@ -253,27 +269,58 @@ class ApplyResource(Resource[Observed]):
             raise
         if not found:
             return [(label, "there is none", None)]
-        troubles: list[tuple[str, str, Object | None]] = []
-        for obj in found:
-            if wish["condition"]:
-                reason = wanted_condition(obj, wish["condition"])
-            elif wish["field"]:
-                reason = wanted_field(obj, wish["field"], wish["value"])
-            else:
-                reason = waiting_for(obj)
-            if reason:
-                troubles.append((str(ref_of(obj)), reason, obj))
+        nodes = list(dict.fromkeys(wish["nodes"] or ()))
+        if nodes and found[0]["kind"] == "DaemonSet":
+            return [trouble for obj in found for trouble in self._daemons(obj, nodes)]
+        lacks = [(obj, self._lacks(obj, wish)) for obj in found]
+        if nodes and found[0]["kind"] == "Node":
+            self.others = [node_of(obj) for obj, reason in lacks if reason and node_of(obj) not in nodes]
+        troubles: list[Trouble] = [
+            (str(ref_of(obj)), reason, obj) for obj, reason in lacks if reason and (not nodes or node_of(obj) in nodes)
+        ]
+        missing = _some(sorted({*nodes} - {node_of(obj) for obj in found}))
+        if missing:
+            lack = f"there is no {missing}" if found[0]["kind"] == "Node" else f"there is none on {missing}"
+            troubles.append((label, lack, None))
         return troubles
+
+    def _lacks(self, obj: Object, wish: t.Mapping[str, t.Any]) -> str | None:
+        if wish["condition"]:
+            return wanted_condition(obj, wish["condition"])
+        if wish["field"]:
+            return wanted_field(obj, wish["field"], wish["value"])
+        return waiting_for(obj)
+
+    def _daemons(self, obj: Object, nodes: t.Sequence[str]) -> list[Trouble]:
+        """What a DaemonSet lacks on these Nodes. Where it is rolled out everywhere, its pods are not asked for."""
+        reason = waiting_for(obj)
+        if reason is None:
+            return []
+        if unseen(obj):
+            return [(str(ref_of(obj)), reason, obj)]
+        namespace = f"--namespace={obj['metadata']['namespace']}"
+        found = self.kubectl.objects("get", "pods,controllerrevisions.apps", namespace, *_selector(obj))
+        return [
+            (str(ref_of(pod or obj)) + (f" on {node}" if pod else ""), lack, pod if number < TROUBLED_PODS_SHOWN else None)
+            for number, (node, lack, pod) in enumerate(lacking_on(nodes, obj, found))
+        ]
+
+    def other_nodes(self) -> list[str]:
+        """In a sentence, the Nodes that are not ready and that nobody waits for."""
+        count = len(self.others)
+        return [f"{count} other Node{'s are' if count > 1 else ' is'} not ready: {_some(self.others)}"] if self.others else []
 
     def _pods(self, obj: Object | None) -> str:
         """Why the pods of a workload do not work, for an error message."""
-        if not obj or obj["kind"] not in (*ROLLOUTS, "Job"):
+        if not obj or obj["kind"] not in (*ROLLOUTS, "Job", "Pod"):
             return ""
-        labels = ((obj["spec"].get("selector") or {}).get("matchLabels")) or {}
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
         namespace = f"--namespace={obj['metadata']['namespace']}"
         try:
-            pods = self.kubectl.objects("get", "pods", namespace, f"--selector={selector}") if selector else []
+            if obj["kind"] == "Pod":
+                trouble = pod_trouble(obj)
+                return f" ({trouble}{self._events(obj, namespace)})" if trouble else ""
+            selector = _selector(obj)
+            pods = self.kubectl.objects("get", "pods", namespace, *selector) if selector else []
             troubled = [(pod, trouble) for pod, trouble in ((pod, pod_trouble(pod)) for pod in pods) if trouble]
             texts = [
                 f"pod {pod['metadata']['name']}: {trouble}{self._events(pod, namespace)}"
@@ -293,6 +340,8 @@ class ApplyResource(Resource[Observed]):
 
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The module. Raises GpufleetError."""
+    for wish in params["wait_for"] or ():
+        _refuse_nodes(wish)
     resource = ApplyResource(params, check_mode)
     if check_mode:
         absent = _not_there_yet(resource, params)
@@ -310,7 +359,21 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     result = run(resource, check_mode)
     if not check_mode and not result["changed"] and not resource.already_works():
         resource.verify()
+    if others := resource.other_nodes():
+        result["warnings"] = [*result.get("warnings", ()), *others]
     return result
+
+
+def _refuse_nodes(wish: t.Mapping[str, t.Any]) -> None:
+    kind = ON_NODES.get(wish["kind"].lower())
+    if wish["nodes"] and kind is None:
+        raise PlanError(
+            f"wait_for: {wish['kind']} has no `nodes`, which the kinds Node, Pod and DaemonSet have. Nothing was changed"
+        )
+    if wish["nodes"] and kind == "DaemonSet" and (wish["condition"] or wish["field"]):
+        raise PlanError(
+            "wait_for: `condition` and `field` are of a whole DaemonSet, and `nodes` is a part of it. Nothing was changed"
+        )
 
 
 def _not_there_yet(resource: ApplyResource, params: t.Mapping[str, t.Any]) -> str | None:
@@ -333,6 +396,17 @@ def _by_ref(asked: t.Sequence[Object], answers: t.Sequence[Object]) -> dict[Ref,
         if answer:
             result[ref] = answer
     return result
+
+
+def _selector(obj: Object) -> list[str]:
+    """The flag of kubectl that selects the pods of a workload."""
+    labels = ((obj["spec"].get("selector") or {}).get("matchLabels")) or {}
+    return ["--selector=" + ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
+
+
+def _some(names: t.Sequence[str]) -> str:
+    more = len(names) - NODES_SHOWN
+    return ", ".join(names[:NODES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _group_kind(obj: Object) -> tuple[str, str]:

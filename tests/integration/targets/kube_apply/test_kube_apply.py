@@ -521,6 +521,74 @@ def test_wait_for(run: Run, api: KubeApi, ns: str) -> None:
     run(wait_for=[{"kind": "Node", "name": "n1"}, {"kind": "Node", "name": "n2", "condition": "ready=false"}], wait_timeout=1)
 
 
+def test_wait_for_some_nodes(run: Run, api: KubeApi, ns: str) -> None:
+    """Of a DaemonSet with a pod on each of two Nodes, one of which is down; as the controller sees it."""
+
+    def wait(*wishes: Object) -> list[str]:
+        return t.cast(list[str], run(wait_for=list(wishes), namespace=ns, wait_timeout=0).get("warnings", []))
+
+    for name, status in (("up", "True"), ("down", "Unknown")):
+        api.call("POST", "/api/v1/nodes", {"metadata": {"name": name, "labels": {"of": ns}}})
+        status_of = {"status": {"conditions": [{"type": "Ready", "status": status}]}}
+        api.call("PATCH", f"/api/v1/nodes/{name}/status", status_of, "application/merge-patch+json")
+    assert wait({"kind": "Node", "selector": f"of={ns}", "nodes": ["up"]}) == ["1 other Node is not ready: down"]
+    assert wait({"kind": "nodes", "selector": f"of={ns}", "nodes": ["up", "up"], "condition": "Ready"}) == [
+        "1 other Node is not ready: down"
+    ]
+    with pytest.raises(VerifyError, match=r"s: Node down: Ready is Unknown; Node --selector=of=.*: there is no gone$"):
+        wait({"kind": "Node", "selector": f"of={ns}", "nodes": ["up", "down", "gone"]})
+    for wish, says in (
+        ({"kind": "ConfigMap"}, "ConfigMap has no `nodes`"),
+        ({"kind": "ds", "condition": "x"}, "`condition` and `field` are of a whole"),
+    ):
+        with pytest.raises(PlanError, match=says):
+            wait({**wish, "nodes": ["up"]})
+
+    def daemons(image: str) -> Object:
+        labels = {"app": "d"}
+        template = {
+            "metadata": {"labels": labels},
+            "spec": {
+                "nodeSelector": {"of": ns},
+                "tolerations": [{"operator": "Exists"}],
+                "containers": [{"name": "main", "image": image}],
+            },
+        }
+        spec = {"selector": {"matchLabels": labels}, "template": template}
+        return {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "d", "namespace": ns}, "spec": spec}
+
+    def on(node: str) -> list[Object]:
+        return [pod for pod in pods(api, ns) if pod["spec"].get("nodeName") == node]
+
+    ours = {"kind": "DaemonSet", "namespace": ns, "nodes": ["up"]}
+    with api.control("daemonset-controller"):
+        run(content=daemons("registry.example/d:1"), wait=False)
+        for pod in until(lambda: len(pods(api, ns)) == 2 and pods(api, ns), "two pods"):
+            terms = pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+            node = terms[0]["matchFields"][0]["values"][0]
+            binding = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": node}}
+            api.call("POST", f"/api/v1/namespaces/{ns}/pods/{pod['metadata']['name']}/binding", binding)
+        with pytest.raises(
+            VerifyError, match=rf"s: Pod {ns}/d-\S+ on up: it has no condition Ready yet \(Pending, not ready: .*\)$"
+        ):
+            wait(ours)
+        set_pod(api, on("up")[0], ready=True)
+        until(lambda: not wait(ours), "readiness")
+        assert not wait({"kind": "Pod", "namespace": ns, "nodes": ["up"]})
+        for kind, says in (("Pod", "it has no condition Ready yet"), ("DaemonSet", "1 of 2 pods are available")):
+            with pytest.raises(VerifyError, match=says):
+                wait({"kind": kind, "namespace": ns})
+        with pytest.raises(VerifyError, match=r"Pod: there is none on gone$"):
+            wait({"kind": "Pod", "namespace": ns, "nodes": ["up", "gone"]})
+
+        run(content=daemons("registry.example/d:2"), wait=False)
+        until(lambda: any(pod["metadata"].get("deletionTimestamp") for pod in on("down")), "a pod that is replaced")
+        with pytest.raises(VerifyError, match=rf"s: Pod {ns}/d-\S+ on up: it is of an older template, and not replaced yet$"):
+            wait(ours)
+        run(content=daemons("registry.example/d:1"), wait=False)
+        until(lambda: not wait(ours), "that nothing is to be replaced on it")
+
+
 def test_what_is_hopeless_is_not_waited_for(run: Run, api: KubeApi, ns: str) -> None:
     template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}}
     job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": ns}, "spec": {"template": template}}

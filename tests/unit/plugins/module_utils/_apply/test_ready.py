@@ -9,7 +9,9 @@ import typing as t
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.ready import (
+    REVISION,
     hopeless,
+    lacking_on,
     pod_trouble,
     waiting_for,
     wanted_condition,
@@ -148,6 +150,7 @@ DONE = {"name": "init", "image": "i:2", "ready": True, "state": {"terminated": {
         (pod([], PodScheduled="False"), "not scheduled: because"),
         (pod([]), "Pending, not ready: no container has started"),
         (pod([{"name": "main", "ready": False, "state": {"running": {}}}], "Running", Ready="False"), "Running, not ready: main"),
+        (pod([{"name": "main", "ready": True}], "Running", Ready="False"), "Running, not ready: its node, or a readiness gate"),
         (pod([], "Running", Ready="True"), None),
         (pod([], "Succeeded", Ready="False"), None),
         (obj("Pod"), "unknown phase, not ready: no container has started"),
@@ -155,3 +158,40 @@ DONE = {"name": "init", "image": "i:2", "ready": True, "state": {"terminated": {
 )
 def test_pod_trouble(what: Object, expected: str | None) -> None:
     assert pod_trouble(what) == expected
+
+
+def owned(kind: str, owner: str = "d", node: str = "", template: str = "new", **more: t.Any) -> Object:
+    metadata = {"name": "x", "labels": {REVISION: template}, "ownerReferences": [{"uid": owner}]}
+    return {"kind": kind, "metadata": metadata, "spec": {"nodeName": node}, **more}
+
+
+READY = {"status": conditions(Ready="True")}
+FINE = owned("Pod", node="a", **READY)
+ENDING = {**FINE, "metadata": {**FINE["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+OLD = owned("Pod", node="a", template="old", **READY)
+REVISIONS = [owned("ControllerRevision", template="new", revision=9), owned("ControllerRevision", template="old", revision=2)]
+
+
+@pytest.mark.parametrize(
+    ("desired", "pods", "lack"),
+    [
+        (1, [FINE], None),
+        (2, [FINE, owned("Pod", node="b")], None),  # b is nobody's business
+        (2, [owned("Pod", node="b", **READY)], "there is none on a"),
+        (1, [owned("Pod", node="b", **READY)], None),  # as many as wanted: it is not meant for a
+        (1, [owned("Pod", owner="other", node="a", **READY)], "there is none on a"),
+        (1, [owned("Pod", **READY)], "there is none on a"),  # not scheduled yet
+        (1, [owned("Pod", node="a")], "it has no condition Ready yet"),
+        (1, [OLD], "it is of an older template, and not replaced yet"),
+        (1, [OLD, FINE], None),  # a surge
+        (1, [ENDING], "it is being deleted"),
+        (1, [ENDING, FINE], None),
+    ],
+)
+def test_a_daemon_set_on_one_node(desired: int, pods: list[Object], lack: str | None) -> None:
+    daemon_set = {"metadata": {"uid": "d"}, "status": {"desiredNumberScheduled": desired}}
+    assert [why for _node, why, _pod in lacking_on(["a"], daemon_set, [*REVISIONS, *pods])] == ([lack] if lack else [])
+
+
+def test_a_daemon_set_whose_revisions_nobody_has() -> None:
+    assert not list(lacking_on(["a"], {"metadata": {"uid": "d"}, "status": {"desiredNumberScheduled": 1}}, [OLD]))
