@@ -167,3 +167,81 @@ def test_an_option_for_aws_that_there_is_not_is_named_before_anybody_is_asked(da
     assert "hyperpod_aws.regoin. Supported parameters include: access_key, aws_ca_bundle, endpoint_url, kms_key_id," in said.text
     assert not any(value in said.text for value in ("us-east-1", "verysecret", "AKIAtesting"))
     assert not aws.calls
+
+
+NODES = {
+    "kind": "List",
+    "items": [
+        {
+            "kind": "Node",
+            "apiVersion": "v1",
+            "metadata": {"name": name},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]},
+        }
+        for name, ready in (("node-a", "True"), ("node-b", "Unknown"))
+    ],
+}
+DAEMONS = {
+    "kind": "DaemonSet",
+    "apiVersion": "apps/v1",
+    "metadata": {"name": "d", "namespace": "kube-flannel", "uid": "d"},
+    "spec": {},
+    "status": {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "numberAvailable": 1},
+}
+PODS = {
+    "kind": "List",
+    "items": [
+        {
+            "kind": "Pod",
+            "apiVersion": "v1",
+            "metadata": {
+                "name": node["metadata"]["name"],
+                "namespace": "kube-flannel",
+                "uid": "p",
+                "ownerReferences": [{"uid": "d"}],
+            },
+            "spec": {"nodeName": node["metadata"]["name"]},
+            "status": node["status"],
+        }
+        for node in NODES["items"]
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "says"),
+    [
+        (["--limit=head"], 0, "1 other Node is not ready: node-b"),
+        (["--limit=head", "--check"], 0, "1 other Node is not ready: node-b"),
+        ([], 2, "Node node-b: Ready is Unknown; Pod kube-flannel/node-b on node-b: Ready is Unknown"),
+    ],
+)
+def test_only_nodes_of_the_runs_hosts_are_waited_for(
+    play: t.Any, tmp_path: Path, arguments: list[str], status: int, says: str
+) -> None:
+    answers = {
+        "Node": NODES,
+        "DaemonSet": DAEMONS,
+        "pods,controllerrevisions.apps": PODS,
+        "events": {"kind": "List", "items": []},
+    }
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(json.dumps(answer))
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\ncat "{tmp_path}/$2"\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    (tmp_path / "admin.conf").touch()
+    phase = yaml.safe_load(PLAYBOOK.read_text())[-1]
+    nodes = {"head": {"kubeadm__found": {"actions": [], "node": {"name": "node-a"}}}}
+    nodes["worker"] = {"kubeadm__found": {"actions": [], "node": {}}, "kubeadm__joined": {"node": {"name": "node-b"}}}
+    said = play(
+        [{**phase, "tasks": phase["tasks"][-1:]}],
+        *arguments,
+        each=nodes,
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        flannel_kubectl=str(tmp_path / "kubectl"),
+        flannel_kubeconfig=str(tmp_path / "admin.conf"),
+        flannel_wait_timeout=0,
+    )
+    assert said.status == status, said.text
+    assert says in said.text, said.text
