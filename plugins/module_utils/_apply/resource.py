@@ -293,6 +293,7 @@ class ApplyResource(Resource[Observed]):
 
 def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The module. Raises GpufleetError."""
+    _refuse_text(params)
     resource = ApplyResource(params, check_mode)
     if check_mode:
         absent = _not_there_yet(resource, params)
@@ -311,6 +312,22 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     if not check_mode and not result["changed"] and not resource.already_works():
         resource.verify()
     return result
+
+
+def _refuse_text(params: t.Mapping[str, t.Any]) -> None:
+    """Where a path should be. It is not shown: manifests may hold secrets."""
+    named = [(f"manifests[{number}]", path) for number, path in enumerate(params["manifests"] or ())]
+    for option, path in [*named, ("kustomize", params["kustomize"] or "")]:
+        why = ""
+        try:
+            if "\n" in path or "\0" in path:
+                why = "it has several lines or a null character"
+            elif "://" not in path:
+                Path(path).exists()
+        except OSError as error:
+            why = str(error.strerror)
+        if why:
+            raise PlanError(f"{option} is no path of a file or folder ({why}); the text of manifests goes into `content`")
 
 
 def _not_there_yet(resource: ApplyResource, params: t.Mapping[str, t.Any]) -> str | None:
