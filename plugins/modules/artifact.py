@@ -173,10 +173,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 artifacts:
-  description: What was done for each artifact, in the order given. Only for O(state=present).
+  description: What was done for each artifact, in the order given.
   type: list
   elements: dict
-  returned: success
+  returned: success, with O(state=present)
   contains:
     url:
       description: The URL of the task.
@@ -212,6 +212,38 @@ actions:
   type: list
   elements: str
   returned: success
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+remaining_actions:
+  description: What was still to be done after all steps, where that is why the task failed.
+  type: list
+  elements: str
+  returned: failure
+url:
+  description: Where it was to be fetched from.
+  type: str
+  returned: failure, when a file was to be fetched
+expected:
+  description: The sum that the file should have.
+  type: str
+  returned: failure, when it has another one
+got:
+  description: The sum that the file has.
+  type: str
+  returned: failure, when it is not RV(expected)
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._artifact.args import SPEC

@@ -62,25 +62,25 @@ RETURN = r"""
 ok:
   description: Whether there are no problems.
   type: bool
-  returned: always
+  returned: success
 problems:
   description: What is not as it should be, one sentence each.
   type: list
   elements: str
-  returned: always
+  returned: success
 source:
   description: Where the kubelet's answer comes from, V(podresources) or V(state_file).
   type: str
-  returned: always
+  returned: success
 policy:
   description: The CPU manager's policy, as its state file has it.
   type: str
-  returned: always
+  returned: success
 exclusive:
   description: The containers that have CPUs of their own.
   type: list
   elements: dict
-  returned: always
+  returned: success
   contains:
     namespace:
       description: Namespace of the pod.
@@ -108,15 +108,15 @@ exclusive:
 shared_cpus:
   description: CPUs that all other containers share; empty without the static policy.
   type: str
-  returned: always
+  returned: success
 online_cpus:
   description: All CPUs.
   type: str
-  returned: always
+  returned: success
 numa_nodes:
   description: The CPUs of each NUMA node.
   type: dict
-  returned: always
+  returned: success
 """
 
 from ..module_utils._kubelet.pinning import SPEC, entry

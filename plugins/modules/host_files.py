@@ -64,6 +64,26 @@ actions:
   elements: str
   returned: success
   sample: [write /etc/containerd/config.toml]
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+remaining_actions:
+  description: What was still to be done after all steps, where that is why the task failed.
+  type: list
+  elements: str
+  returned: failure
 """
 
 from ..module_utils._files.args import SPEC

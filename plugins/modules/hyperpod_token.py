@@ -120,23 +120,24 @@ reason:
       something else; V(replace) it was of another Kubernetes cluster or endpoint; V(restore) its token was not in the cluster;
       V(renew) its token had too little life left; V(update) only other data changed; V(none) nothing about the secret was
       to be done.
-  returned: with O(state=present)
+    - On failure, the API server's word for why it refused a call, such as V(Forbidden); V(Unreachable) where it did not answer.
+  returned: with O(state=present), and failure
   type: str
   sample: renew
 actions:
   description: What was done, or would be in check mode.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: [create bootstrap token, publish secret hyperpod-k8s-kb8v11zrrpvr, retire bootstrap token abcdef]
 secret_name:
   description: Name of the secret.
-  returned: always
+  returned: success
   type: str
   sample: hyperpod-k8s-kb8v11zrrpvr
 region:
   description: The region it is in.
-  returned: always
+  returned: success
   type: str
   sample: us-west-2
 version_id:
@@ -158,6 +159,24 @@ master_addr_port:
   returned: as RV(version_id)
   type: str
   sample: 10.1.113.28:6443
+endpoint:
+  description: The same as a URL.
+  returned: as RV(version_id)
+  type: str
+  sample: https://10.1.113.28:6443
+discovery_token_ca_cert_hash:
+  description: The published hash of the first certificate authority, 64 hexadecimal digits without C(sha256:).
+  returned: as RV(version_id)
+  type: str
+cluster_id:
+  description: Id of the HyperPod cluster in the secret, empty if it is not known.
+  returned: as RV(version_id)
+  type: str
+schema_version:
+  description: The version of the published data's layout.
+  returned: as RV(version_id)
+  type: int
+  sample: 1
 ca_cert_hashes:
   description: The published hashes of the certificate authorities; several while they are being rotated.
   returned: as RV(version_id)
@@ -169,6 +188,29 @@ certificate_key_expires:
   returned: as RV(version_id), if a certificate key is published
   type: str
   sample: "2026-11-23T10:00:00Z"
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+status:
+  description: HTTP status of the API server's refusal; null where it did not answer.
+  type: int
+  returned: failure
+aws_error:
+  description: AWS's code for why it refused a call, such as V(AccessDeniedException), or the name of the SDK's error.
+  type: str
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.args import TOKEN_SPEC

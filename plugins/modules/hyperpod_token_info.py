@@ -159,6 +159,14 @@ last_seen:
   returned: failure, after O(wait_timeout)
   type: str
   sample: its token abcdef expired at 2026-11-23T08:00:00Z
+aws_error:
+  description: AWS's code for why it refused a call, such as V(AccessDeniedException), or the name of the SDK's error.
+  type: str
+  returned: failure
+attempts:
+  description: How often the secret was looked at.
+  returned: failure, after O(wait_timeout)
+  type: int
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.args import INFO_SPEC

@@ -197,7 +197,7 @@ objects:
   description: The objects of the set in the order in which they are applied, and those that were deleted.
   type: list
   elements: dict
-  returned: success
+  returned: success, not in check mode on a host that lacks C(kubectl), the kubeconfig or one of the manifests
   contains:
     kind:
       description: Kind of the object.
@@ -222,6 +222,21 @@ not_ready:
   type: list
   elements: dict
   returned: when waiting fails
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._apply.args import SPEC

@@ -106,45 +106,68 @@ actions:
   description: What was done, or in check mode would be.
   type: list
   elements: str
-  returned: always
+  returned: success
 version:
   description: Version of the installed kubelet, where that is missing of the one that still runs, empty if there is none.
   type: str
-  returned: always
+  returned: success
 service:
   description:
     - The kubelet to systemd, whether it starts with the host (C(enabled)) and whether it has been running since before its
       unit last changed (C(outdated)).
   type: dict
-  returned: always
+  returned: success
 server:
   description: URL of the API server that the host's kubelet uses, empty if it has not joined.
   type: str
-  returned: always
+  returned: success
 ca_cert_hash:
   description: Pin of the cluster's CA as kubeadm writes it, empty if the host has not joined.
   type: str
-  returned: always
+  returned: success
 control_plane:
   description: Whether the host is a control plane with an administrator's kubeconfig.
   type: bool
-  returned: always
+  returned: success
 node:
   description: Name, labels, pod CIDRs, provider ID and readiness of the Node; empty if there is none.
   type: dict
-  returned: always
+  returned: success
 relabel:
   description: All of O(labels), if there is a Node and it lacks one of them or has it with another value; otherwise empty.
   type: dict
-  returned: always
+  returned: success
 cluster_configuration:
   description: On a control plane, the C(ClusterConfiguration) of the live cluster as YAML.
   type: str
-  returned: always
+  returned: success
 certificates:
   description: Expiry by file, for every certificate that kubeadm and the kubelet use here.
   type: dict
-  returned: always
+  returned: success
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+stdout:
+  description: The last lines that kubeadm, or another program that failed, wrote to its standard output, without secrets.
+  type: str
+  returned: failure, of a program
+stderr:
+  description: The last lines that it wrote to its standard error, without secrets.
+  type: str
+  returned: failure, of a program
 """
 
 from ..module_utils._kubeadm.args import SPEC

@@ -156,15 +156,15 @@ actions:
   description: What was done, or in check mode would be.
   type: list
   elements: str
-  returned: always
+  returned: success
 drop_in:
   description: The drop-in file, or the C(KubeletConfig).
   type: str
-  returned: always
+  returned: success
 kubelet_version:
   description: Version of the installed kubelet, with O(provider=openshift) the oldest in the pool.
   type: str
-  returned: always
+  returned: success
 restart:
   description: Whether the kubelet was (or would be) restarted.
   type: bool
@@ -185,7 +185,7 @@ state_files:
 effective:
   description: What the effective configuration has (or would have) at the keys of O(settings) and of the former drop-in.
   type: dict
-  returned: always
+  returned: success, with O(provider=openshift) only with O(state=present)
 evicted:
   description: The pods that were evicted.
   type: list
@@ -194,27 +194,50 @@ evicted:
 seconds:
   description: How long each kind of step took.
   type: dict
-  returned: when a node was changed
+  returned: when a node was changed, or was to be
 problems:
   description: What is wrong with O(settings), one sentence each.
   type: list
   elements: str
   returned: when they are refused
+shadowed:
+  description: The keys of O(settings) that a later file or a flag of the kubelet would override.
+  type: list
+  elements: str
+  returned: when they are refused for that
 kubelet_log:
   description: The kubelet's last log lines, errors first of all.
   type: list
   elements: str
   returned: when the kubelet did not start, or does not run as wished
 done:
-  description: The steps that had been done.
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
   type: list
   elements: str
-  returned: when a step failed
+  returned: failure
 undone:
-  description: The steps that were undone. What could not be is in C(undo_failed), each with the reason.
+  description: Those of RV(done) that were undone, the last one first.
   type: list
   elements: str
-  returned: when a step failed
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+remaining_actions:
+  description: What was still to be done after all steps, where that is why the task failed.
+  type: list
+  elements: str
+  returned: failure
+reason:
+  description: The API server's word for why it refused a call, such as V(Forbidden); V(Unreachable) where it did not answer.
+  type: str
+  returned: failure
+status:
+  description: HTTP status of the API server's refusal; null where it did not answer.
+  type: int
+  returned: failure
 """
 
 from ..module_utils._kubelet.args import SPEC

@@ -60,12 +60,14 @@ EXAMPLES = r"""
 RETURN = r"""
 driver:
   description: Version of the NVIDIA driver.
-  returned: success
+  returned: success, and where it is too old for MIG or the GPUs cannot be read
   type: str
   sample: 580.65.06
 gpus:
-  description: Every GPU with its mode, instances, UUIDs, users, profiles and named layouts.
-  returned: success
+  description:
+    - Every GPU with its mode, instances, UUIDs, users, profiles and named layouts; on failure its C(index) and C(name) only,
+      if the driver tells them.
+  returned: success, and as RV(driver)
   type: list
   elements: dict
   sample: [{index: 0, name: NVIDIA A100-PCIE-40GB, mig: true, instances: [], profiles: [], layouts: {all-1g.5gb: {1g.5gb: 7}}}]
@@ -86,6 +88,10 @@ svg:
   description: The layout as a drawing.
   returned: success
   type: str
+nvml_code:
+  description: NVML's return code, where one of its calls failed, else V(0).
+  type: int
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.args import INFO_SPEC

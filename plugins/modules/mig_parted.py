@@ -194,13 +194,13 @@ EXAMPLES = r"""
 RETURN = r"""
 before:
   description: All GPUs as they were.
-  returned: always
+  returned: success
   type: list
   elements: dict
   sample: [{index: 0, name: NVIDIA A100-PCIE-40GB, mig: false, instances: []}]
 after:
   description: All GPUs as they are; in check mode as they will be, with empty UUIDs for what is not there yet.
-  returned: always
+  returned: success, and when a step failed, if they can be read then
   type: list
   elements: dict
   sample: [{index: 0, mig: true, instances: [{profile: 7g.40gb, start: 0, devices: [{profile: 7g.40gb, uuid: "MIG-..."}]}]}]
@@ -228,6 +228,33 @@ restored:
   description: Whether the GPUs have the layout that they had before.
   returned: when a step failed
   type: bool
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
+reason:
+  description: The API server's word for why it refused a call, such as V(Forbidden); V(Unreachable) where it did not answer.
+  type: str
+  returned: failure
+status:
+  description: HTTP status of the API server's refusal; null where it did not answer.
+  type: int
+  returned: failure
+nvml_code:
+  description: NVML's return code, where one of its calls failed, else V(0).
+  type: int
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._mig.args import SPEC

@@ -138,7 +138,7 @@ EXAMPLES = r"""
 RETURN = r"""
 nodes:
   description: The nodes that were changed (in check mode, that would be), by name, with all their taints before and after.
-  returned: always
+  returned: success, and when some nodes could not be set
   type: dict
   sample:
     gpu-1:
@@ -146,22 +146,22 @@ nodes:
       after: [{key: dedicated, value: gpu, effect: NoSchedule}]
 unchanged:
   description: Names of the nodes that were as wished.
-  returned: always
+  returned: success, and when some nodes could not be set
   type: list
   elements: str
 vanished:
   description: Names of nodes that were deleted while the task ran, and with O(state=absent) of named nodes that do not exist.
-  returned: always
+  returned: success, and when some nodes could not be set
   type: list
   elements: str
 failures:
   description: The nodes that are not as wished, by name, each with the reason. The task fails when there is one.
-  returned: always
+  returned: success, and when some nodes could not be set
   type: dict
   sample: {gpu-9: there is no node gpu-9 on https://10.0.0.1:6443}
 evictions:
   description: The pods that the change evicts, and when.
-  returned: with O(eviction_preview) or O(refuse_if_evicts)
+  returned: with O(eviction_preview) or O(refuse_if_evicts), also when that refuses
   type: list
   elements: dict
   contains:
@@ -174,9 +174,17 @@ evictions:
       returned: always
 actions:
   description: What was done, or in check mode would be, in words.
-  returned: always
+  returned: success, and when some nodes could not be set
   type: list
   elements: str
+reason:
+  description: The API server's word for why it refused a call, such as V(Forbidden); V(Unreachable) where it did not answer.
+  type: str
+  returned: failure
+status:
+  description: HTTP status of the API server's refusal; null where it did not answer.
+  type: int
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kube.node_taint import SPEC, entry

@@ -162,6 +162,10 @@ phase:
   description: V(pending), V(running), V(succeeded), V(failed) or V(suspended).
   type: str
   returned: when it was looked at
+finished:
+  description: Whether it has ended, well or not.
+  type: bool
+  returned: when it was looked at, or is gone
 succeeded:
   description: Whether the training has ended well.
   type: bool
@@ -184,6 +188,10 @@ last_line:
   description: The last line of the log.
   type: str
   returned: when it was looked at
+logs:
+  description: The logs by pod, while a training runs their last lines.
+  type: dict
+  returned: when it was looked at, without O(logs_dir)
 log_files:
   description: The files written in O(logs_dir).
   type: list
@@ -202,6 +210,21 @@ actions:
   type: list
   elements: str
   returned: success
+done:
+  description: The steps that had been done before one failed, or before they turned out not to have had their effect.
+  type: list
+  elements: str
+  returned: failure
+undone:
+  description: Those of RV(done) that were undone, the last one first.
+  type: list
+  elements: str
+  returned: failure
+undo_failed:
+  description: Those of RV(done) that could not be undone, each with the reason.
+  type: list
+  elements: str
+  returned: failure
 """
 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._module import run_module

@@ -54,14 +54,18 @@ class ApiAction(ActionBase):
             )
         spec = dict(self.SPEC)
         options = spec.pop("argument_spec")
-        validated = ArgumentSpecValidator(options, **spec).validate(self._task.args)
+        try:
+            validated = ArgumentSpecValidator(options, **spec).validate(self._task.args)
+        except TypeError as error:  # it takes keys for text
+            said = next(_no_text(self._task.args, ""), f"the options of {self.MODULE} cannot be checked: {error}")
+            return {"failed": True, "changed": False, "msg": said}
         if validated.error_messages:
             # Not raised, which `failed_when` cannot catch and `no_log` hides
-            said = [
+            complaints = [
                 f"Unsupported parameters for {self.MODULE}: {error.msg}" if isinstance(error, UnsupportedError) else error.msg
                 for error in validated.errors
             ]
-            return {"failed": True, "changed": False, "msg": "; ".join(said)}
+            return {"failed": True, "changed": False, "msg": "; ".join(complaints)}
         entry: Entry = type(self).ENTRY
         try:
             result = perform(entry, options, validated.validated_parameters, self._task.check_mode)
@@ -70,3 +74,15 @@ class ApiAction(ActionBase):
         for warning in result.pop("warnings", []):
             display.warning(warning)
         return result
+
+
+def _no_text(value: t.Any, where: str) -> t.Iterator[str]:
+    """A sentence for each key of a dictionary that is no text."""
+    if isinstance(value, t.Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{where or 'the options'} has the key {key!r}, which is no text: put it in quotes"
+            yield from _no_text(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, (list, tuple)):
+        for number, item in enumerate(value):
+            yield from _no_text(item, f"{where}[{number}]")

@@ -44,7 +44,7 @@ def containerd_config(  # noqa: PLR0917 - a filter's options are named in playbo
             f"(runtimes, CNI, CDI) or {IMAGES!r} (registry, snapshotter)",
         )
     schema = _schema(version)
-    if not root.startswith("/") or not root.strip("/"):
+    if not isinstance(root, str) or not root.startswith("/") or not root.strip("/"):
         raise AnsibleFilterError(f"containerd_root: {root!r} is no absolute path of a folder for containerd alone")
     ours = {
         "plugins": {

@@ -14,6 +14,7 @@ def data_disk(
     units: t.Mapping[str, t.Mapping[str, str]], candidates: t.Sequence[str], services: t.Sequence[str] = ()
 ) -> dict[str, t.Any]:
     """`{path, settled, seen}` from units that `systemctl show` described."""
+    candidates, services = list(map(str, candidates or ())), list(map(str, services or ()))
     mounts = {unit["Where"]: unit for unit in units.values() if unit.get("Where")}
     asked = [mounts.get(path.rstrip("/") or "/", {}) for path in candidates]
     chosen = next((number for number, unit in enumerate(asked) if unit.get("ActiveState") == "active"), len(asked))

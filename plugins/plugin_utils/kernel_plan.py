@@ -27,7 +27,7 @@ def kernel_plan(
     there |= {name for name, (path, text) in _PROVIDES.items() if path in files and text in files[path]}
     values = {name: files.get(sysctl_path(name)) for name in sysctls or {}}
     return {
-        "modules": [name for name in modules if name.replace("-", "_") not in there],
+        "modules": [name for name in map(str, modules or ()) if name.replace("-", "_") not in there],
         "sysctls": {
             name: " ".join(value.split())
             for name, value in values.items()

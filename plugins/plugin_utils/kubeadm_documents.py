@@ -41,18 +41,18 @@ def kubeadm_documents(
 ) -> list[Document]:
     """InitConfiguration, ClusterConfiguration and component configurations, or JoinConfiguration."""
     flags = {"node-ip": address}
-    own = {key: value for key, value in (labels or {}).items() if kubelet_may_set(key)}
+    own = {str(key): value for key, value in (labels or {}).items() if kubelet_may_set(str(key))}
     if own:
         flags["node-labels"] = ",".join(f"{key}={value}" for key, value in sorted(own.items()))
     if provider_id:
         flags["provider-id"] = provider_id
     registration: Document = {"name": name}
     if ignore_preflight_errors:
-        registration["ignorePreflightErrors"] = list(ignore_preflight_errors)
+        registration["ignorePreflightErrors"] = _list(ignore_preflight_errors)
     local = {"advertiseAddress": address.split(",", maxsplit=1)[0]}
 
     if join:
-        discovery: Document = {"apiServerEndpoint": endpoint, "caCertHashes": list(ca_cert_hashes)}
+        discovery: Document = {"apiServerEndpoint": endpoint, "caCertHashes": _list(ca_cert_hashes)}
         defaults: Document = {"nodeRegistration": registration}
         wished = (parts.get("join") or {}).get("discovery")
         if not isinstance(wished, dict) or wished.get("file") is None:
@@ -64,7 +64,7 @@ def kubeadm_documents(
     init: Document = {"nodeRegistration": registration, "localAPIEndpoint": local, "bootstrapTokens": [{"ttl": UNUSED_TTL}]}
     cluster: Document = {"kubernetesVersion": f"v{version.lstrip('v')}"}
     if endpoint:
-        cluster["controlPlaneEndpoint"] = endpoint
+        cluster["controlPlaneEndpoint"] = str(endpoint)
     documents = [
         _with_flags(_document(KUBEADM, "InitConfiguration", parts.get("init"), init), flags),
         _document(KUBEADM, "ClusterConfiguration", parts.get("cluster"), cluster),
@@ -84,6 +84,11 @@ def kubelet_may_set(label: str) -> bool:
         return any(prefix == domain or prefix.endswith("." + domain) for domain in domains)
 
     return not within(RESERVED) or label in KUBELET_LABELS or within(KUBELET_PREFIXES)
+
+
+def _list(wished: t.Any) -> t.Any:
+    """Whatever else it is, kubeadm_problems refuses."""
+    return list(wished) if isinstance(wished, (list, tuple)) else wished
 
 
 def _document(api_version: str, kind: str, wished: Document | None, defaults: Document) -> Document:

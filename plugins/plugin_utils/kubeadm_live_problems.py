@@ -27,6 +27,7 @@ def kubeadm_live_problems(
     """Sentences naming variable or host, the value and the remedy. Pure."""
     live = live or {}
     problems = []
+    expected = [str(item) for item in expected] if isinstance(expected, (list, tuple)) else []  # kubeadm_problems says it
     pin, release = found.get("ca_cert_hash", ""), str(version).lstrip("v")
     if pin and expected and pin not in expected:
         problems.append(
@@ -59,7 +60,7 @@ def kubeadm_live_problems(
 
 
 def _endpoint_problems(wanted: t.Mapping[str, t.Any], endpoint: str, live: t.Mapping[str, t.Any]) -> list[str]:
-    variable, wish = "kubeadm_control_plane_endpoint", endpoint
+    variable, wish = "kubeadm_control_plane_endpoint", str(endpoint or "")
     if wanted.get("controlPlaneEndpoint"):  # it counts before the other
         variable, wish = "kubeadm_cluster_configuration.controlPlaneEndpoint", str(wanted["controlPlaneEndpoint"])
     there = live.get("controlPlaneEndpoint") or ""

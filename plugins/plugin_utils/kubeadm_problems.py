@@ -110,14 +110,16 @@ def _label_problems(labels: t.Mapping[str, t.Any]) -> list[str]:
 
 def _join_problems(join: t.Mapping[str, t.Any]) -> list[str]:
     problems = []
-    unknown = sorted(set(join) - set(JOIN_KEYS))
+    unknown = sorted(map(str, set(join) - set(JOIN_KEYS)))
     if unknown:
         problems.append(f"kubeadm_join has the unknown key(s) {', '.join(unknown)}; it knows {', '.join(JOIN_KEYS)}")
     if join.get("token") and not TOKEN.fullmatch(str(join["token"])):
         problems.append("kubeadm_join.token is not of the form abcdef.0123456789abcdef (it is not shown)")
     if join and not join.get("endpoint"):
         problems.append("kubeadm_join has no endpoint (host:port of the API server)")
-    hashes = join.get("ca_cert_hashes", [])
+    hashes = join.get("ca_cert_hashes") or []
+    if not isinstance(hashes, (list, tuple)):
+        return [*problems, "kubeadm_join.ca_cert_hashes must be a list, of entries of sha256: and 64 hexadecimal digits"]
     wrong = [str(item) for item in hashes if not CA_HASH.fullmatch(str(item))]
     if wrong:
         problems.append(f"kubeadm_join.ca_cert_hashes has {', '.join(wrong)}; an entry is sha256: and 64 hexadecimal digits")

@@ -13,7 +13,14 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._mig import picture
 
 def mig_svg(fleet: t.Mapping[str, t.Any]) -> str:
     """Pure. Raises AnsibleFilterError for a host that is nothing of that."""
-    return picture.svg({host: _gpus(host, found) for host, found in fleet.items()})
+    if not isinstance(fleet, t.Mapping):
+        raise AnsibleFilterError(f"mig_svg: the input is a {type(fleet).__name__}, not a dictionary of hosts")
+    try:
+        return picture.svg({host: _gpus(host, found) for host, found in fleet.items()})
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise AnsibleFilterError(
+            f"mig_svg: what is drawn are GPUs as mig_info tells them ({type(error).__name__}: {error})"
+        ) from error
 
 
 def _gpus(host: str, found: t.Any) -> t.Sequence[picture.Described]:

@@ -30,9 +30,9 @@ def mpijob_v2beta1(job: Job, ssh_auth_mount_path: str | None = None) -> dict[str
     if version == "v2beta1":
         return {"manifest": job, "problems": []}
     problems: list[str] = []
-    spec = dict(job.get("spec") or {})
+    spec = _dictionary(job.get("spec"), "spec")
     metadata = {key: value for key, value in job["metadata"].items() if key not in SERVER_METADATA}
-    if LAST_APPLIED in (metadata.get("annotations") or {}):
+    if LAST_APPLIED in _dictionary(metadata.get("annotations"), "metadata.annotations"):
         metadata["annotations"] = {key: value for key, value in metadata["annotations"].items() if key != LAST_APPLIED}
 
     # The old launchers had an init container (kubectl-delivery) that waited for the workers; those of v2beta1 start with them.
@@ -47,9 +47,10 @@ def mpijob_v2beta1(job: Job, ssh_auth_mount_path: str | None = None) -> dict[str
         converted["mpiImplementation"] = implementation
     if ssh_auth_mount_path:
         converted["sshAuthMountPath"] = ssh_auth_mount_path
-    replicas = spec.pop("mpiReplicaSpecs", None) or {}
+    replicas = _dictionary(spec.pop("mpiReplicaSpecs", None), "spec.mpiReplicaSpecs")
     converted["mpiReplicaSpecs"] = {
-        kind: _replica(kind, dict(replica), spec.get("mainContainer"), problems) for kind, replica in replicas.items()
+        kind: _replica(kind, _dictionary(replica, f"spec.mpiReplicaSpecs.{kind}"), spec.get("mainContainer"), problems)
+        for kind, replica in replicas.items()
     }
     spec.pop("mainContainer", None)
     problems += [f"spec.{key}: v2beta1 has no such field; it was left out" for key in sorted(spec)]
@@ -61,7 +62,7 @@ def mpijob_v2beta1(job: Job, ssh_auth_mount_path: str | None = None) -> dict[str
 
 
 def _version(job: t.Any) -> str:
-    if not isinstance(job, dict) or job.get("kind") != "MPIJob" or not (job.get("metadata") or {}).get("name"):
+    if not isinstance(job, dict) or job.get("kind") != "MPIJob" or not _dictionary(job.get("metadata"), "metadata").get("name"):
         raise AnsibleFilterError(f"mpijob_v2beta1: this is no MPIJob with a name: {str(job)[:120]}")
     version = str(job.get("apiVersion"))
     if version not in {GROUP + known for known in ("v1alpha2", "v1", "v2beta1")}:
@@ -72,11 +73,28 @@ def _version(job: t.Any) -> str:
     return version[len(GROUP) :]
 
 
+def _dictionary(value: t.Any, where: str) -> Job:
+    """A copy; empty for null. Raises AnsibleFilterError for anything else, which the old CRDs took and no operator understood."""
+    if value is not None and not isinstance(value, t.Mapping):
+        raise _wrong(where, value, "dictionary")
+    return dict(value or {})
+
+
+def _list(value: t.Any, where: str) -> list[t.Any]:
+    if value is not None and not isinstance(value, (list, tuple)):
+        raise _wrong(where, value, "list")
+    return list(value or ())
+
+
+def _wrong(where: str, value: t.Any, what: str) -> AnsibleFilterError:
+    return AnsibleFilterError(f"mpijob_v2beta1: {where} is a {type(value).__name__}, not a {what}")
+
+
 def _run_policy(spec: Job, problems: list[str]) -> Job:
     policy = {key: spec.pop(key) for key in MOVED if key in spec}
     if policy.get("cleanPodPolicy") == "":  # the old way of not saying
         del policy["cleanPodPolicy"]
-    for key, value in (spec.pop("runPolicy", None) or {}).items():
+    for key, value in _dictionary(spec.pop("runPolicy", None), "spec.runPolicy").items():
         if key not in RUN_POLICY:
             problems.append(f"spec.runPolicy.{key}: v2beta1 has no such field; it was left out")
         elif key == "managedBy" and value not in MANAGERS:
@@ -110,9 +128,10 @@ def _replica(kind: str, replica: Job, main: str | None, problems: list[str]) -> 
         del replica[key]
         problems.append(f"{where}.{key}: v2beta1 has no such field; it was left out")
 
-    template = dict(replica.get("template") or {})
-    pod = dict(template.get("spec") or {})
-    containers = [dict(container) for container in pod.get("containers") or []]
+    template = _dictionary(replica.get("template"), f"{where}.template")
+    pod = _dictionary(template.get("spec"), f"{where}.template.spec")
+    found = _list(pod.get("containers"), f"{where}.template.spec.containers")
+    containers = [_dictionary(item, f"{where}.template.spec.containers[{number}]") for number, item in enumerate(found)]
     if not containers:
         problems.append(f"{where}.template.spec.containers: there must be at least one")
         return replica
@@ -150,7 +169,10 @@ def _whole_job(name: str, spec: Job) -> list[str]:
         problems.append("spec.mpiReplicaSpecs: there is no Launcher")
     elif launcher.get("replicas", 1) != 1:
         problems.append(f"spec.mpiReplicaSpecs.Launcher.replicas is {launcher['replicas']}; it must be 1")
-    last = f"{name}-worker-{max(1, worker.get('replicas') or 1) - 1}"
+    count = worker.get("replicas") or 1
+    if not isinstance(count, int):
+        raise _wrong("spec.mpiReplicaSpecs.Worker.replicas", count, "whole number")
+    last = f"{name}-worker-{max(1, count) - 1}"
     if not HOST_NAME.fullmatch(last):
         problems.append(
             f"metadata.name: {name} makes the host name {last}; that must be at most 63 of a-z, 0-9 and -, "

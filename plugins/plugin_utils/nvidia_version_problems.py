@@ -18,6 +18,9 @@ def nvidia_version_problems(
     gpu_minimums: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     """Sentences. Pure. Raises AnsibleFilterError for what is no version."""
+    for what, minimums_given in (("minimums", minimums), ("gpu_minimums", gpu_minimums or {})):
+        if not isinstance(minimums_given, t.Mapping):
+            raise AnsibleFilterError(f"{what} is a {type(minimums_given).__name__}, not a dictionary of versions")
     problems = [
         f"{name} {version} is older than {minimums[name]}"
         for name, version in found.items()
@@ -25,7 +28,7 @@ def nvidia_version_problems(
     ]
     driver = found.get("driver")
     for gpu in dict.fromkeys(gpus if driver else ()):
-        needed = next((least for name, least in (gpu_minimums or {}).items() if re.search(name, gpu)), None)
+        needed = next((least for name, least in (gpu_minimums or {}).items() if _fits(name, gpu)), None)
         if needed and _version(driver) < _version(needed):
             problems.append(f"driver {driver} is older than {needed}, which {gpu} needs to be cut")
     return problems
@@ -36,3 +39,10 @@ def _version(text: t.Any) -> list[int]:
     if not match:
         raise AnsibleFilterError(f"{text!r} is not a version such as 580.65.06")
     return [int(part) for part in match[1].split(".")]
+
+
+def _fits(pattern: t.Any, gpu: str) -> bool:
+    try:
+        return bool(re.search(str(pattern), gpu))
+    except re.error as error:
+        raise AnsibleFilterError(f"{str(pattern)!r} is no regular expression for names of GPUs: {error}") from None

@@ -42,8 +42,9 @@ def pod_cidr_problems(
     networking = configuration.get("networking") or {}
     if not isinstance(networking, t.Mapping):
         return []
-    wished = (int(max_nodes), f"kubeadm_max_nodes is {max_nodes}")
-    if int(inventory) > int(max_nodes):
+    most = _number(max_nodes, 0)
+    wished = (most, f"kubeadm_max_nodes is {max_nodes}")
+    if int(inventory) > most:
         wished = (int(inventory), f"the inventory has {inventory} (kubeadm_max_nodes is {max_nodes})")
     problems: list[str] = []
     ranges: dict[str, list[Network]] = {}
@@ -53,7 +54,7 @@ def pod_cidr_problems(
         except _Wrong as problem:
             problems.append(str(problem))
     own: list[tuple[str, Network]] = []
-    for text in host_networks:
+    for text in host_networks or ():
         try:
             own += [("kubeadm_host_networks", network) for network in _networks("kubeadm_host_networks", str(text))]
         except _Wrong as problem:
@@ -61,7 +62,7 @@ def pod_cidr_problems(
 
     for network in ranges.get("podSubnet", []):
         mask, option = _mask(configuration, network.version, dual=len(ranges["podSubnet"]) > 1)
-        problems += _capacity(network, mask, option, wished, _pods(max_pods))
+        problems += _capacity(network, mask, option, wished, _number(max_pods, DEFAULT_PODS))
     for network in ranges.get("serviceSubnet", []):
         problems += _service_size(network)
 
@@ -88,11 +89,11 @@ def _dictionary(document: t.Mapping[str, t.Any], field: str) -> t.Mapping[str, t
     return value if isinstance(value, t.Mapping) else {}
 
 
-def _pods(wished: t.Any) -> int:
+def _number(wished: t.Any, otherwise: int) -> int:
     try:
         return int(wished)
-    except (TypeError, ValueError):  # null, or what kubeadm_problems refuses
-        return DEFAULT_PODS
+    except (TypeError, ValueError):  # null, or what argument specs and kubeadm_problems refuse
+        return otherwise
 
 
 def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

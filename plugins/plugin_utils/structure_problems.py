@@ -25,6 +25,20 @@ SECRET = {
     "training_job_env",
     "training_job_pod_spec",
 }
+#: Of these the roles cannot do with null, which Ansible's own check of argument specs lets through.
+NEVER_NULL = {
+    "containerd_checksums",
+    "containerd_data_disk_services",
+    "containerd_data_disks",
+    "flannel_images",
+    "flannel_net_conf",
+    "kubeadm_checksums",
+    "kubeadm_node_labels",
+    "node_base_extra_packages",
+    "node_base_kernel_modules",
+    "node_base_sysctls",
+    "node_base_sysctls_optional",
+}
 
 
 def structure_problems(variables: t.Mapping[str, t.Any], options: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
@@ -32,7 +46,10 @@ def structure_problems(variables: t.Mapping[str, t.Any], options: t.Mapping[str,
     problems = []
     for name, option in options.items():
         value = variables.get(name)
-        if option.get("type") in STRUCTURES and isinstance(value, str):
+        if name in NEVER_NULL and value is None and name in variables:
+            empty = "[]" if option.get("type") == "list" else "{}"
+            problems.append(f"{name} is null, as is what has nothing behind its colon in YAML; write {empty} for none")
+        elif option.get("type") in STRUCTURES and isinstance(value, str):
             what, example = STRUCTURES[option["type"]]
             shown = "text" if name in SECRET or option.get("no_log") else f"the text {str(value)!r}"
             problems.append(f"{name} is {shown} and must be {what}; on the command line write -e '{{\"{name}\": {example}}}'")

@@ -50,9 +50,11 @@ class Kubectl:
         """In words, what is not there yet."""
         if shutil.which(self.program) is None:
             return f"kubectl ('{self.program}') is not installed on this host"
-        if not Path(self.kubeconfig).is_file():
-            return f"kubeconfig {self.kubeconfig} does not exist on this host"
-        return None
+        try:
+            there = Path(self.kubeconfig).is_file()
+        except OSError as error:  # not shown: it may be a kubeconfig's text
+            return f"kubeconfig is no path that can be looked at ({error.strerror}) on this host"
+        return None if there else f"kubeconfig {self.kubeconfig} does not exist on this host"
 
     def run(self, *arguments: str, stdin: str = "", server: bool = True) -> str:
         """kubectl's output. Raises KubectlError."""

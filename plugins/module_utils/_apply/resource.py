@@ -342,6 +342,7 @@ def entry(params: t.Mapping[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """The module. Raises GpufleetError."""
     for wish in params["wait_for"] or ():
         _refuse_nodes(wish)
+    _refuse_text(params)
     resource = ApplyResource(params, check_mode)
     if check_mode:
         absent = _not_there_yet(resource, params)
@@ -374,6 +375,22 @@ def _refuse_nodes(wish: t.Mapping[str, t.Any]) -> None:
         raise PlanError(
             "wait_for: `condition` and `field` are of a whole DaemonSet, and `nodes` is a part of it. Nothing was changed"
         )
+
+
+def _refuse_text(params: t.Mapping[str, t.Any]) -> None:
+    """Where a path should be. It is not shown: manifests may hold secrets."""
+    named = [(f"manifests[{number}]", path) for number, path in enumerate(params["manifests"] or ())]
+    for option, path in [*named, ("kustomize", params["kustomize"] or "")]:
+        why = ""
+        try:
+            if "\n" in path or "\0" in path:
+                why = "it has several lines or a null character"
+            elif "://" not in path:
+                Path(path).exists()
+        except OSError as error:
+            why = str(error.strerror)
+        if why:
+            raise PlanError(f"{option} is no path of a file or folder ({why}); the text of manifests goes into `content`")
 
 
 def _not_there_yet(resource: ApplyResource, params: t.Mapping[str, t.Any]) -> str | None:

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import typing as t
+from urllib.parse import urlsplit
 
 from .._plan import GpufleetError
 
@@ -117,15 +118,25 @@ class Client:
             user_agent_extra="gpufleet.k8s",
         )
         try:
-            return self._session.client(
+            client = self._session.client(
                 service,
                 region_name=self.region,
                 endpoint_url=self._params.get("endpoint_url"),
                 verify=self._params.get("aws_ca_bundle"),
                 config=config,
             )
+            self._check_port(client.meta.endpoint_url)
         except (aws.BotoCoreError, ValueError) as error:
             raise AwsError(f"cannot talk to AWS {service} in {self.region}: {error}", type(error).__name__) from error
+        return client
+
+    @staticmethod
+    def _check_port(address: str) -> None:
+        """botocore looks at it in the first call, and lets the ValueError through."""
+        try:
+            _ = urlsplit(address).port
+        except ValueError as error:
+            raise ValueError(f"{address}: {error}; check endpoint_url or AWS_ENDPOINT_URL") from None
 
     def _translate(self, error: Exception, operation: str, subject: str, attempt: int) -> AwsError:
         """The sentence for an error: which call, where, as whom, and what to do."""

@@ -17,6 +17,7 @@ from .._plan import PlanError
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|h|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+LONGEST = 100 * 365 * 86400  # seconds; dates have an end
 
 
 def parse_duration(option: str, text: str) -> timedelta:
@@ -32,6 +33,8 @@ def parse_duration(option: str, text: str) -> timedelta:
         seconds += float(part[1]) * _SECONDS[part[2]]
         rest = rest[part.end() :]
     else:
+        if seconds > LONGEST:
+            raise PlanError(f"{option}: {text!r} is more than 100 years")
         if text.strip():
             return timedelta(seconds=seconds)
     raise PlanError(f"{option}: {text!r} is not a duration; write it as for kubeadm, for example 48h, 90m or 1h30m")

@@ -34,7 +34,7 @@ def find_instance(resource_config: t.Any, ip: str, availability_zone_id: str = "
     except ValueError as error:
         raise PlanError(f"{ip!r} is not an IP address") from error
     try:
-        arn_text = resource_config["ClusterConfig"]["ClusterArn"]
+        arn_text = _text(resource_config["ClusterConfig"]["ClusterArn"], "ClusterArn")
         # A group without instances has null or no list.
         entries = [
             (group, instance) for group in resource_config["InstanceGroups"] or () for instance in group.get("Instances") or ()
@@ -44,7 +44,7 @@ def find_instance(resource_config: t.Any, ip: str, availability_zone_id: str = "
             addresses = ", ".join(map(str, known)) or "none at all"
             raise PlanError(f"no instance has the address {ip} in resource_config.json, which knows {addresses}")
         group, instance = known[address]
-        ml_type, instance_id = group["InstanceType"], instance["InstanceId"]
+        ml_type, instance_id = _text(group["InstanceType"], "InstanceType"), instance["InstanceId"]
         found = {"instance_group": group["Name"], "instance_id": instance_id, "instance_name": instance["InstanceName"]}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise PlanError(
@@ -64,3 +64,9 @@ def find_instance(resource_config: t.Any, ip: str, availability_zone_id: str = "
         "node_name": "ip-" + str(address).replace(".", "-").replace(":", "-"),
         "provider_id": f"aws:///{availability_zone_id}/sagemaker/cluster/hyperpod-{arn.cluster_id}-{instance_id}",
     }
+
+
+def _text(value: t.Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value

@@ -111,7 +111,9 @@ class TokenResource(Resource[Observed]):
             time.sleep(random.uniform(0.1, 0.5))  # noqa: S311
         if not done:
             raise Unsettled("read back, this is not as written: " + ", ".join(d.subject for d in left.differences))
-        facts = {**left.facts, "reason": plan.facts.get("reason")}
+        facts = dict(left.facts)
+        if "reason" in plan.facts:
+            facts["reason"] = plan.facts["reason"]
         return {**facts, "warnings": list(dict.fromkeys([*plan.warnings, *left.warnings]))}
 
     def _publish(self, join: JoinData, base: StoredSecret) -> None:

@@ -220,6 +220,11 @@ class KubeClient:
             answer = self._pool.request(method, self._base + target, body=data, headers=headers, retries=False)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(method, target.partition("?")[0], error) from error
+        except ValueError:  # it quotes the header, which may be the token
+            raise GpufleetError(
+                "the token, user or group cannot be sent to the API server, perhaps for a line break at its end: see api_key, "
+                f"impersonate_user and impersonate_groups ({self.source})"
+            ) from None
         return answer.status, answer.headers, answer.data
 
     def _pause(self, attempt: int, asked: str | None) -> bool:

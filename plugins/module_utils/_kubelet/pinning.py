@@ -185,8 +185,15 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
                 "directory of a kubelet that runs in root_dir"
             ) from error
         warnings.append(f"the kubelet's pod resources socket was of no use ({error}); its state file was read instead")
-        given = _from_state(state, base)
+        try:
+            given = _from_state(state, base)
+        except (AttributeError, ValueError) as why:
+            raise PlanError(f"{root_dir}/cpu_manager_state is not as a kubelet writes it ({why})") from None
         source = "state_file"
+    try:
+        default = cpus(str(state.get("defaultCpuSet") or ""))
+    except ValueError as why:
+        raise PlanError(f"{root_dir}/cpu_manager_state is not as a kubelet writes it: defaultCpuSet {why}") from None
     gpu_plugins = []
     processes = []
     for folder in (base / "proc").glob("[0-9]*"):
@@ -207,7 +214,7 @@ def observe(root_dir: str = "/var/lib/kubelet", root: str = "/") -> Observed:
     return Observed(
         source,
         str(state.get("policyName") or "none"),
-        cpus(str(state.get("defaultCpuSet") or "")),
+        default,
         tuple(given),
         tuple(processes),
         topology.read(root),

@@ -149,12 +149,13 @@ class Schema:
                 return
             fields = self.types.get(kind)
             for key, its in value.items():
-                if fields is None:
-                    yield from self.problems(its, kind[2:], f"{path}.{key}", program)
-                elif key in fields:
-                    yield from self.problems(its, fields[key], f"{path}.{key}", program)
-                else:
+                inner = kind[2:] if fields is None else fields.get(key)
+                if not isinstance(key, str):
+                    yield f"{path} has the key {json.dumps(key, default=str)}, which is no text; put it in quotes"
+                elif inner is None:
                     yield self._unknown(kind, key, path, program)
+                else:
+                    yield from self.problems(its, inner, f"{path}.{key}", program)
         else:
             yield from _scalar_problems(value, kind, path)
 

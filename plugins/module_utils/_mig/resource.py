@@ -352,7 +352,10 @@ def entries(params: t.Mapping[str, t.Any]) -> tuple[list[Entry], bool]:
     if params["layout"]:
         return config.from_layout(params["layout"]), True
     if params["config"] is not None:
-        source = Source(params["config_name"], {path: int(line) for path, line in params["config_lines"].items()})
+        try:
+            source = Source(params["config_name"], {path: int(line) for path, line in params["config_lines"].items()})
+        except (TypeError, ValueError) as error:
+            raise PlanError(f"config_lines: a line is a whole number ({error}); leave it to the action plugin") from None
         return config.load(params["config"], source, params["selected"]), False
     if params["src"]:
         raise PlanError("src: it is read by this module's action plugin; call the module as gpufleet.k8s.mig_parted")

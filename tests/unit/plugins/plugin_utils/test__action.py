@@ -18,7 +18,12 @@ HERE = {"here": True}
 class Plugin(_action.ApiAction):
     MODULE = "gpufleet.k8s.some"
     ENTRY = staticmethod(lambda _params, _check: dict(HERE))
-    SPEC: t.ClassVar[dict[str, t.Any]] = {"argument_spec": {"region": {"type": "str"}}}
+    SPEC: t.ClassVar[dict[str, t.Any]] = {
+        "argument_spec": {
+            "region": {"type": "str"},
+            "taints": {"type": "list", "elements": "dict", "options": {"key": {"type": "str"}}},
+        }
+    }
 
 
 @pytest.fixture
@@ -58,4 +63,10 @@ def test_who_is_asked_where(run: t.Any, host: str, hosts: list[str], become: dic
 def test_a_wrong_option_is_a_result(run: t.Any) -> None:
     result = run("localhost", [], regoin="us-east-1")
     assert (result["failed"], result["changed"]) == (True, False)
-    assert result["msg"] == "Unsupported parameters for gpufleet.k8s.some: regoin. Supported parameters include: region."
+    assert result["msg"] == "Unsupported parameters for gpufleet.k8s.some: regoin. Supported parameters include: region, taints."
+
+
+def test_a_key_that_is_no_text_is_a_result(run: t.Any) -> None:
+    """ansible-core's validator of suboptions joins keys to a sentence, and failed at it."""
+    result = run("localhost", [], taints=[{"key": "a"}, {1: "x"}])
+    assert result == {"failed": True, "changed": False, "msg": "taints[1] has the key 1, which is no text: put it in quotes"}

@@ -63,3 +63,12 @@ def test_what_may_hold_secrets_is_an_option_of_a_role() -> None:
 def test_no_role_refuses_values_from_a_vault(path: Path) -> None:
     """ansible-core 2.17 takes neither these nor times where its specs say `no_log`."""
     assert "no_log:" not in path.read_text()
+
+
+def test_null_where_a_role_cannot_do_with_it() -> None:
+    options = {"node_base_sysctls": {"type": "dict"}, "containerd_data_disks": {"type": "list"}, "kubeadm_join": {"type": "dict"}}
+    assert structure_problems({}, options) == []
+    assert structure_problems(dict.fromkeys(options), options) == [
+        "node_base_sysctls is null, as is what has nothing behind its colon in YAML; write {} for none",
+        "containerd_data_disks is null, as is what has nothing behind its colon in YAML; write [] for none",
+    ]

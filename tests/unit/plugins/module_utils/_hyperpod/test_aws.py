@@ -142,6 +142,13 @@ def test_an_endpoint_that_is_no_url(aws: t.Any) -> None:
         get(endpoint_url="nonsense")
 
 
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_an_endpoint_whose_port_cannot_be(aws: t.Any, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:99999")
+    with pytest.raises(AwsError, match=r"//localhost:99999: Port out of range 0-65535; check endpoint_url or AWS"):
+        get(**({"endpoint_url": "http://localhost:99999"} if how == "option" else {}))
+
+
 def test_options_beat_the_environment(aws: t.Any) -> None:
     aws.faults += [fault("*", "ExpiredTokenException", times=9)]
     with pytest.raises(AwsError, match=r"access key AKIAMINE\.\.\. \(from explicit\)"):

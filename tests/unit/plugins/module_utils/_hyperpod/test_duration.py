@@ -70,3 +70,9 @@ def test_rfc3339(text: str) -> None:
 def test_not_a_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a time|month"):
         parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["9999999h", "99999999999h", "9" * 400 + "s"])
+def test_longer_than_dates_are(text: str) -> None:
+    with pytest.raises(PlanError, match=r"^ttl: '9+[hs]' is more than 100 years$"):
+        parse_duration("ttl", text)

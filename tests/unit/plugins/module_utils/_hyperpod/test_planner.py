@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import JoinData
@@ -20,6 +21,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.planner imp
     Wanted,
     make_plan,
 )
+from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.token import TokenResource
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import Plan, PlanError, Step
 from hypothesis import given
 from hypothesis import strategies as st
@@ -463,3 +465,14 @@ def test_absent_leaves_nothing_of_ours(world: World, wanted: Wanted) -> None:
     assert not make_plan(world.observe(), gone).changed
     assert world.secret.state != "present"
     assert all(token.owner != NAME for token in world.cluster.tokens)
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_only_what_is_present_has_a_reason(monkeypatch: pytest.MonkeyPatch, absent: bool) -> None:
+    """Read back after all steps; with `state: absent` the result had a null that RETURN does not promise."""
+    after = observed(StoredSecret("absent")) if absent else observed(present(join(token())), token())
+    store: t.Any = SimpleNamespace(client=SimpleNamespace(region="us-west-2"))
+    resource = TokenResource(t.cast("t.Any", None), store, replace(WANTED, present=not absent))
+    monkeypatch.setattr(resource, "observe", lambda: after)
+    plan = resource.plan(observed(present(join(token()), version="v0") if absent else StoredSecret("absent")))
+    assert resource.verify(plan).get("reason", "-") == ("-" if absent else "create")

@@ -325,3 +325,10 @@ def test_a_missing_package_says_where_to_install_it(monkeypatch: pytest.MonkeyPa
 
 def test_the_pin_is_the_collections(monkeypatch: pytest.MonkeyPatch) -> None:
     assert client.PACKAGE in (ROOT / "requirements.txt").read_text().replace(" ", "")
+
+
+@pytest.mark.parametrize("params", [{"api_key": "hunter2\n"}, {"api_key": "x", "impersonate_user": "hunter2\n"}])
+def test_what_no_header_can_hold_is_not_shown(server: Server, params: dict[str, str]) -> None:
+    with pytest.raises(GpufleetError, match=r"cannot be sent .*see api_key, impersonate_user") as caught:
+        connected(server, **params).request("GET", "/api")
+    assert "hunter2" not in caught.value.message and caught.value.__suppress_context__

@@ -258,3 +258,20 @@ def test_the_device_plugin_is_found_among_the_processes(
     # The first is about the socket.
     warnings = pinning.assess(observed)["warnings"][1:]
     assert len(warnings) == bool(says) and all(says in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        '{"defaultCpuSet": "3-1"}',
+        '{"defaultCpuSet": [0]}',
+        '{"entries": {"u": {"c": "x"}}}',
+        '{"entries": {"u": {"c": 1}}}',
+        '{"entries": {"u": []}}',
+        '{"entries": ["x"]}',
+    ],
+)
+def test_a_state_file_that_is_none(tmp_path: Path, state: str) -> None:
+    (tmp_path / "cpu_manager_state").write_text(state)
+    with pytest.raises(PlanError, match="cpu_manager_state is not as a kubelet writes it"):
+        pinning.observe(str(tmp_path), str(tmp_path))

@@ -588,3 +588,10 @@ def test_after_a_kill_while_the_old_layout_is_put_back_the_next_run_leaves_nothi
         world.parted(TWO, TWO, wished_at_boot=b"new")
     assert f"start {UNIT}" in world.effects and world.running and not world.api.unschedulable
     killed_before_each(failing, list(world.effects), world.effects.index(last) + 1)
+
+
+@pytest.mark.parametrize("line", [None, "x", []])
+def test_lines_of_a_configuration_are_numbers(line: t.Any) -> None:
+    params = {"layout": [], "config": {}, "config_name": "x", "config_lines": {"version": line}, "selected": None}
+    with pytest.raises(PlanError, match=r"^config_lines: a line is a whole number"):
+        resource.entries(params)
