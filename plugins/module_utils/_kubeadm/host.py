@@ -214,7 +214,7 @@ class Host:
 
     def api(self, name: str, admin: bool) -> Api:
         """With `admin`, also whether the objects that kubeadm makes are there (a kubelet may not read those)."""
-        status, out, error = self.kubectl(admin, "get", "node", name, "-o", "json")
+        status, out, error = self.kubectl(admin, "get", "node", name, "--show-managed-fields", "-o", "json")
         if status == 127:
             return Api(error=error, unasked=True)
         if status and "(NotFound)" not in error:
