@@ -56,8 +56,8 @@ options:
     default: []
   labels:
     description:
-      - Labels that the Node should have. They are compared only, see RV(relabel) and RV(unlabel), since a kubelet may not set all labels of its
-        own Node.
+      - Labels that the Node should have. They are compared only, see RV(relabel) and RV(unlabel), since a kubelet may not
+        set all labels of its own Node.
     type: dict
     default: {}
   bin_dir:

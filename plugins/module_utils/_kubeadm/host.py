@@ -37,8 +37,8 @@ TRACES = (
     "var/lib/kubelet/config.yaml",
     "var/lib/kubelet/kubeadm-flags.env",
 )
-#: What pods and their network leave behind (glob patterns), which `kubeadm reset` says it does not remove. In /var/lib/cni only what is
-#: flannel's, whose network is cbr0: podman before version 4 has its containers' addresses there too.
+#: What pods and their network leave behind (glob patterns), which `kubeadm reset` says it does not remove. In /var/lib/cni only
+#: what is flannel's, whose network is cbr0: podman before version 4 has its containers' addresses there too.
 LEFTOVER_PATHS = (
     "etc/cni/net.d/10-flannel.conflist",
     "opt/cni/bin/flannel",
@@ -97,7 +97,8 @@ class Api:
 class Service:
     """The kubelet to systemd. `outdated`: its unit changed after it had started, so it runs with what was there before.
 
-    A change in the future counts when it has come: the host's clock was ahead then, and each run until that time would restart it.
+    A change in the future counts when it has come: the host's clock was ahead then, and each run until that time would restart
+    it.
     """
 
     enabled: bool = False

@@ -14,7 +14,13 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import 
     Kubeconfig,
     Observed,
 )
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import LABEL_MANAGER, LOOK_AGAIN, Wish, plan, plan_absent
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import (
+    LABEL_MANAGER,
+    LOOK_AGAIN,
+    Wish,
+    plan,
+    plan_absent,
+)
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import HIDDEN, PlanError
 from hypothesis import given
 from hypothesis import strategies as st
