@@ -56,8 +56,8 @@ options:
     default: []
   labels:
     description:
-      - Labels that the Node should have. They are compared only, see RV(relabel), since a kubelet may not set all labels of its
-        own Node.
+      - Labels that the Node should have. They are compared only, see RV(relabel) and RV(unlabel), since a kubelet may not
+        set all labels of its own Node.
     type: dict
     default: {}
   bin_dir:
@@ -134,8 +134,18 @@ node:
   type: dict
   returned: success
 relabel:
-  description: All of O(labels), if there is a Node and it lacks one of them or has it with another value; otherwise empty.
+  description:
+    - All of O(labels), if there is a Node and it lacks one of them, has it with another value, or has one of RV(unlabel);
+      otherwise empty.
   type: dict
+  returned: success
+unlabel:
+  description:
+    - Labels of the Node that are not in O(labels) any more, although the role P(gpufleet.k8s.kubeadm#role) set them, as the field
+      manager C(gpufleet-kubeadm) of server-side apply. Those that somebody else has set as well, such as the kubelet when it
+      registered, are not among them.
+  type: list
+  elements: str
   returned: success
 cluster_configuration:
   description: On a control plane, the C(ClusterConfiguration) of the live cluster as YAML.

@@ -14,7 +14,7 @@ def nodes_to_label(hosts: t.Iterable[t.Mapping[str, t.Any]]) -> list[dict[str, t
     for host in hosts:
         results = (host.get(name, {}) for name in ("kubeadm__joined", "kubeadm__init", "kubeadm__found"))
         last: t.Mapping[str, t.Any] = next((result for result in results if result.get("node")), {})
-        if last.get("relabel"):
+        if last.get("relabel") or last.get("unlabel"):
             metadata = {"name": last["node"]["name"], "labels": last["relabel"]}
             manifests.append({"apiVersion": "v1", "kind": "Node", "metadata": metadata})
     return manifests

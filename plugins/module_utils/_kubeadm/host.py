@@ -37,18 +37,25 @@ TRACES = (
     "var/lib/kubelet/config.yaml",
     "var/lib/kubelet/kubeadm-flags.env",
 )
-#: What pods and their network leave behind, which `kubeadm reset` says it does not remove.
+#: What pods and their network leave behind (glob patterns), which `kubeadm reset` says it does not remove. In /var/lib/cni only
+#: what is flannel's, whose network is cbr0: podman before version 4 has its containers' addresses there too.
 LEFTOVER_PATHS = (
     "etc/cni/net.d/10-flannel.conflist",
     "opt/cni/bin/flannel",
     "run/flannel",
-    "var/lib/cni",
+    "var/lib/cni/cache/results/cbr0-*",
+    "var/lib/cni/flannel",
+    "var/lib/cni/networks/cbr0",
+    "var/lib/cni/results/cbr0-*",
     "var/lib/etcd/member",
 )
 ROOTS_KUBECONFIG = "root/.kube/config"
 LEFTOVER_LINKS = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0")
 LEFTOVER_TABLES = ("ip kube-proxy", "ip6 kube-proxy", "ip flannel-ipv4", "ip6 flannel-ipv6")
-LEFTOVER_CHAINS = re.compile(r"^:((?:KUBE|FLANNEL|CNI)-\S+)", re.MULTILINE)
+
+CHAIN = re.compile(r"^:(\S+)", re.MULTILINE)
+#: How the CNI plugin portmap gets to the chain with the ports of one container, here of flannel's network
+PORTS_OF_CBR0 = re.compile(r'name: \\"cbr0\\" .*-j (CNI-\S+)')
 
 #: What an API server holds once `kubeadm init` has run to its end; the last two are its add-ons.
 CLUSTER_OBJECTS = ("configmap/kubeadm-config", "configmap/kubelet-config", "configmap/cluster-info")
@@ -88,7 +95,11 @@ class Api:
 
 @dataclass(frozen=True)
 class Service:
-    """The kubelet to systemd. `outdated`: its unit changed after it had started, so it runs with what was there before."""
+    """The kubelet to systemd. `outdated`: its unit changed after it had started, so it runs with what was there before.
+
+    A change in the future counts when it has come: the host's clock was ahead then, and each run until that time would restart
+    it.
+    """
 
     enabled: bool = False
     outdated: bool = False
@@ -108,6 +119,18 @@ class Observed:
     def has(self, *names: str) -> bool:
         """Whether all of these files (last path components) are among the traces."""
         return {trace.rpartition("/")[2] for trace in self.traces}.issuperset(names)
+
+
+def leftover_chains(rules: str) -> set[str]:
+    """Of what `iptables-save` prints: the chains of Kubernetes and flannel. Pure.
+
+    With them go those that portmap shares among all networks, unless another network has ports in them.
+    """
+    chains = set(CHAIN.findall(rules))
+    ours = {chain for chain in chains if chain.startswith(("KUBE-", "FLANNEL-"))} | set(PORTS_OF_CBR0.findall(rules))
+    if ours and not any(chain.startswith("CNI-DN-") for chain in chains - ours):
+        ours |= {chain for chain in chains if chain.startswith("CNI-HOSTPORT-")}
+    return ours
 
 
 class Host:
@@ -163,8 +186,9 @@ class Host:
             changed = (self.root / UNIT).stat().st_ctime
         except FileNotFoundError:
             return Service(enabled)
-        age = time.monotonic() - int(unit.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
-        return Service(enabled, unit.get("ActiveState") == "active" and changed > time.time() - age)
+        now = time.time()
+        start = now - time.monotonic() + int(unit.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+        return Service(enabled, unit.get("ActiveState") == "active" and start < changed <= now)
 
     def _text(self, path: str) -> str:
         try:
@@ -191,7 +215,7 @@ class Host:
 
     def api(self, name: str, admin: bool) -> Api:
         """With `admin`, also whether the objects that kubeadm makes are there (a kubelet may not read those)."""
-        status, out, error = self.kubectl(admin, "get", "node", name, "-o", "json")
+        status, out, error = self.kubectl(admin, "get", "node", name, "--show-managed-fields", "-o", "json")
         if status == 127:
             return Api(error=error, unasked=True)
         if status and "(NotFound)" not in error:
@@ -230,7 +254,8 @@ class Host:
         return found
 
     def _leftovers(self) -> tuple[str, ...]:
-        found = [f"path /{path}" for path in LEFTOVER_PATHS if (self.root / path).exists()]
+        paths = (path for pattern in LEFTOVER_PATHS for path in sorted(self.root.glob(pattern)))
+        found = [f"path /{path.relative_to(self.root)}" for path in paths]
         # The copy that `kubeadm init` tells to make; any other may know clusters that have nothing to do with this one.
         admin = self._text("etc/kubernetes/admin.conf")
         found += [f"path /{ROOTS_KUBECONFIG}"] if admin and self._text(ROOTS_KUBECONFIG) == admin else []
@@ -239,6 +264,6 @@ class Host:
             tables = self.command("nft", "list", "tables")[1]
             found += [f"nft {table}" for table in LEFTOVER_TABLES if f"table {table}\n" in tables]
         for tables in ("iptables", "ip6tables"):
-            if shutil.which(f"{tables}-save") and LEFTOVER_CHAINS.search(self.command(f"{tables}-save")[1]):
+            if shutil.which(f"{tables}-save") and leftover_chains(self.command(f"{tables}-save")[1]):
                 found.append(f"{tables} rules")
         return tuple(found)

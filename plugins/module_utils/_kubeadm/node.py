@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
 import time
 import typing as t
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .._plan import HIDDEN, ApplyError, Plan, PlanError, Resource, Step, Undo, VerifyError, run
 from . import planner
-from .host import LEFTOVER_CHAINS, TRACES, Host, Observed
+from .host import TRACES, Host, Observed, leftover_chains
 
 LOCK = "/run/gpufleet-kubeadm.lock"
 KINDS = ("InitConfiguration", "ClusterConfiguration", "JoinConfiguration", "KubeletConfiguration", "KubeProxyConfiguration")
@@ -195,13 +196,16 @@ class KubeadmNode(Resource[Observed]):
         if kind == "path":
             path = Path(what)
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            if path.is_relative_to("/var/lib/cni"):
+                with suppress(OSError):  # others have something there
+                    os.removedirs(path.parent)
         elif kind == "link":
             self._run(["ip", "link", "delete", what])
         elif kind == "nft":
             self._run(["nft", "delete", "table", *what.split()])
         elif kind in ADDRESS_FAMILIES:
             rules = self._run([f"{kind}-save"]).splitlines()
-            chains = set(LEFTOVER_CHAINS.findall("\n".join(rules)))
+            chains = leftover_chains("\n".join(rules))
             kept = [rule for rule in rules if not chains.intersection(rule.lstrip(":").split())]
             self._run([f"{kind}-restore"], stdin="\n".join(kept) + "\n")
 

@@ -21,6 +21,9 @@ from .host import ADDONS, CLUSTER_OBJECTS, Kubeconfig, Observed
 #: so, the look after that finds what there is to do, if anything; with no kubectl even then, it cannot be done.
 LOOK_AGAIN = "look again, with a kubectl, at"
 
+#: Under this name, which nobody else uses, the role kubeadm applies the labels of Nodes
+LABEL_MANAGER = "gpufleet-kubeadm"
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -100,7 +103,8 @@ def facts(observed: Observed, labels: t.Mapping[str, t.Any] | None = None) -> di
     """What the rest of a site run needs to know about this host. `labels`: the wished ones."""
     config, node = observed.kubeconfig, observed.api.node or {}
     wished = {key: str(value) for key, value in (labels or {}).items()}
-    relabel = node and not wished.items() <= node.get("metadata", {}).get("labels", {}).items()
+    unlabel = sorted(_applied_labels(node) - wished.keys())
+    relabel = unlabel or (node and not wished.items() <= node.get("metadata", {}).get("labels", {}).items())
     return {
         "version": observed.version,
         "service": {"enabled": observed.service.enabled, "outdated": observed.service.outdated},
@@ -120,9 +124,24 @@ def facts(observed: Observed, labels: t.Mapping[str, t.Any] | None = None) -> di
         if node
         else {},
         "relabel": wished if relabel else {},
+        "unlabel": unlabel,
         "cluster_configuration": observed.api.cluster_configuration,
         "certificates": dict(observed.certificates),
     }
+
+
+def _applied_labels(node: t.Mapping[str, t.Any]) -> set[str]:
+    """Those that the role applied, and that nobody else (the kubelet that registered them, a person) has set as well."""
+    ours: set[str] = set()
+    others: set[str] = set()
+    for entry in node.get("metadata", {}).get("managedFields") or ():
+        labels = entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+        names = {name[2:] for name in labels if name.startswith("f:")}
+        if (entry.get("manager"), entry.get("operation")) == (LABEL_MANAGER, "Apply"):
+            ours |= names
+        else:
+            others |= names
+    return ours - others
 
 
 def shown(config: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, t.Any]:

@@ -192,6 +192,21 @@ def test_what_others_had_is_theirs_again(play: t.Any, host: Path, unit: str) -> 
             assert "changed=0" in removed.text, removed.text
 
 
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize("root", ["old", "new"])
+def test_docker_keeps_control_of_its_running_containers(play: t.Any, host: Path, root: str, running: bool) -> None:
+    (host / "lib/containerd.service").write_text(FOREIGN_UNIT)
+    (host / "etc/config.toml").write_text(f'version = 2\nroot = "{host}/old"\n')
+    container = "0123456789ab" + "c" * 52
+    if running:
+        (host / "moby" / container).mkdir(parents=True)
+    wishes = {"containerd_takeover": True, "containerd_root": f"{host}/{root}", "containerd__docker_tasks": f"{host}/moby"}
+    said = run(play, host, [role("preflight", host)], **wishes)
+    refused = running and root == "new"
+    assert said.status == (2 if refused else 0), said.text
+    assert ("would lose control of them: 0123456789ab (docker ps shows" in said.text) == refused, said.text
+
+
 def test_a_host_of_nobody_else_is_empty_again(play: t.Any, host: Path) -> None:
     (host / "etc/certs.d/two.example").rmdir()
     (host / "etc/certs.d/one.example").rmdir()

@@ -41,6 +41,42 @@ def test_refused(play: t.Any, groups: dict[str, list[str]], says: str) -> None:
     assert "unreachable=1" not in said.text
 
 
+@pytest.mark.parametrize(
+    ("limit", "control_planes", "refused"),
+    [
+        ("all", [], ["b"]),
+        ("b", [], ["b"]),  # the play on localhost is left out
+        ("all", ["a"], ["b"]),
+        ("all", ["b"], ["a"]),
+        ("all", ["a", "b"], []),  # made by somebody
+        ("b", ["b"], []),
+        ("worker", [], []),
+    ],
+)
+def test_a_further_control_plane_is_refused_with_a_limit_too(
+    play: t.Any, limit: str, control_planes: list[str], refused: list[str]
+) -> None:
+    phase = next(part for part in yaml.safe_load(PLAYBOOK.read_text()) if part["name"].startswith("Preflight | refuse"))
+    task = next(task for task in phase["tasks"] if task["name"].startswith("Refuse to prepare a further"))
+    role = {
+        "name": "Variables",
+        "ansible.builtin.import_role": {"name": "gpufleet.k8s.kubeadm", "tasks_from": "preflight"},
+        "when": False,
+    }
+    hosts = {host: {"kubeadm__found": {"control_plane": host in control_planes}} for host in ("a", "b", "worker")}
+    said = play(
+        [{"name": "Look", "hosts": "all", "gather_facts": False, "tasks": [task, role]}],
+        "--limit",
+        limit,
+        groups={"kube_control_plane": ["a", "b"], "kube_node": ["worker"]},
+        each=hosts,
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+    )
+    assert [host for host in hosts if f"{host} is no control plane yet" in said.text] == refused, said.text
+    assert said.status == (2 if refused else 0), said.text
+
+
 def test_all_files_come_from_their_roles_mirrors(play: t.Any, tmp_path: Path) -> None:
     """The task that fetches all of them, with a module that tells what it was given."""
     phase = next(part for part in yaml.safe_load(PLAYBOOK.read_text()) if part["name"].startswith("Phase 1"))

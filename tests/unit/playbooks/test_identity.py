@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 import typing as t
 from pathlib import Path
@@ -35,3 +37,34 @@ def test_refused(play: t.Any, tmp_path: Path, content: str | None, says: str) ->
     assert said.status == 2
     assert says.format(path=path) in said.text, said.text
     assert "Nothing was changed." in said.text
+
+
+def test_the_platforms_file_is_not_kept_for_each_host(play: t.Any, tmp_path: Path) -> None:
+    """With a thousand instances it is 200 KB, and the controller would hold it a thousand times."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outside:
+        outside.connect(("192.0.2.1", 9))  # sends nothing
+        instance = {"InstanceName": "w-1", "InstanceId": "i-07259dd159a1c7130", "CustomerIpAddress": outside.getsockname()[0]}
+    config = {
+        "ClusterConfig": {"ClusterName": "a", "ClusterArn": "arn:aws:sagemaker:us-west-2:123456789012:cluster/kb8v11zrrpvr"},
+        "InstanceGroups": [{"Name": "w", "InstanceType": "ml.m5.2xlarge", "Instances": [instance]}],
+    }
+    (tmp_path / "resource_config.json").write_text(json.dumps(config))
+    role = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.hyperpod", "tasks_from": "identity"}}
+    tell = {"ansible.builtin.debug": {"msg": "{{ gpufleet_node.provider_id }} file={{ hyperpod__file }}"}}
+    said = play(
+        [
+            {
+                "name": "Look",
+                "hosts": "head",
+                "gather_facts": True,
+                "gather_subset": ["!all", "!min", "network"],
+                "tasks": [role, role, tell],
+            }
+        ],
+        ansible_connection="local",
+        ansible_python_interpreter=sys.executable,
+        hyperpod_resource_config=str(tmp_path / "resource_config.json"),
+        hyperpod_zone_id="usw2-az1",
+    )
+    assert said.status == 0, said.text
+    assert "hyperpod-kb8v11zrrpvr-i-07259dd159a1c7130 file={}" in said.text, said.text

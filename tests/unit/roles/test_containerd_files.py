@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
 import typing as t
 from pathlib import Path
 
+import pytest
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils.grep_files import grep_files
 from role_vars import evaluated
 
 UNIT, MOUNT = "/etc/systemd/system/containerd.service", "/etc/systemd/system/var-lib-kubelet.mount"
@@ -65,3 +70,19 @@ def test_whose_a_file_is(tmp_path: Path) -> None:
     }
     found = evaluated(tmp_path, "containerd", EXPRESSIONS, hosts)
     assert found == {name: {**NOTHING, **expected} for name, (_given, expected) in CASES.items()}
+
+
+@pytest.mark.parametrize(("now", "changed"), [("now", {BASE, DROPIN, UNIT}), ("1 hour ago", set())])
+def test_what_changed_in_the_future_is_no_reason_to_restart(tmp_path: Path, now: str, changed: set[str]) -> None:
+    """The clock was ahead when the files were written: each run would restart containerd until that time comes again."""
+    host = {"containerd_registry_mirrors": {}, "containerd__observed": {"stdout": ""}, "containerd__units": {"stdout": ""}}
+    argv = evaluated(tmp_path, "containerd", {"read": "containerd__read"}, {"host": host})["host"]["read"]
+    root = tmp_path / "root"
+    for name in (UNIT, BASE, DROPIN):
+        (root / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (root / name[1:]).write_text(f"{MARK}\n")
+    argv = [f"{root}{part}" if re.match(r"/(etc|usr)/", part) else now if part == "now" else part for part in argv]
+    done = subprocess.run(argv, env={**os.environ, "TZ": "UTC", "LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    files = grep_files(done.stdout.replace(str(root), ""))
+    assert {path for path in files if not path.startswith("/changed")} == {UNIT, BASE, DROPIN}
+    assert {path.removeprefix("/changed") for path in files if path.startswith("/changed")} == changed

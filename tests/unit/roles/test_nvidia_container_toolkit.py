@@ -162,6 +162,11 @@ def test_one_command_reads_all_files_and_when_they_changed(tmp_path: Path) -> No
         f"/changed{name}" for name in (DROPIN, PROGRAM, "/usr/bin/crictl")
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\n", files[f"/changed{DROPIN}"])
+    # The clock has been set back since: of what is in the future only that it is there
+    argv = ["1 hour ago" if part == "now" else part for part in argv]
+    done = subprocess.run(argv, env={**os.environ, "TZ": "UTC", "LC_ALL": "C"}, capture_output=True, text=True, check=False)
+    files = grep_files(done.stdout.replace(str(root), ""))
+    assert {path for path in files if path.startswith("/changed")} == {"/changed/usr/bin/crictl"}
 
 
 OTHER = "/etc/containerd/conf.d/99-nvidia.toml"

@@ -23,8 +23,10 @@ def found(**relabel):
         ({"kubeadm__found": found(zone="a"), "kubeadm__joined": {"skipped": True}}, {"zone": "a"}),
         ({"kubeadm__found": {"node": {}, "relabel": {}}}, None),  # not joined
         ({}, None),
+        ({"kubeadm__found": {"node": {"name": "n"}, "relabel": {}, "unlabel": ["team"]}}, {}),  # no label is wished any more
+        ({"kubeadm__found": {"node": {"name": "n"}, "relabel": {"zone": "a"}, "unlabel": ["team"]}}, {"zone": "a"}),
     ],
 )
 def test_what_is_relabelled(host, labels):
-    expected = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}] if labels else []
+    expected = [{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n", "labels": labels}}] if labels is not None else []
     assert nodes_to_label([host]) == expected

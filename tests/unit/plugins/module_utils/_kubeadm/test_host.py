@@ -13,7 +13,12 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm import node as node_module
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import (
+    ADDONS,
+    CLUSTER_OBJECTS,
+    Host,
+    leftover_chains,
+)
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, Step, run
 
@@ -218,6 +223,57 @@ def test_leftovers_are_looked_for_on_request_only(host):
     assert "link cni0" in found
 
 
+def test_in_the_folder_of_cni_only_flannels_is_a_leftover(host):
+    # podman 3.4 keeps its networks and results there as well
+    for path in (
+        "networks/podman/10.88.0.2",
+        "networks/podman/lock",
+        "results/podman-0a1b-eth0",
+        "cache/results/podman-0a1b-eth0",
+    ):
+        host.write(f"var/lib/cni/{path}")
+    assert host.look(leftovers=True).leftovers == ()
+    for path in ("networks/cbr0/10.244.1.2", "results/cbr0-4c5d-eth0", "flannel/4c5d"):
+        host.write(f"var/lib/cni/{path}")
+    assert host.look(leftovers=True).leftovers == (
+        "path /var/lib/cni/flannel",
+        "path /var/lib/cni/networks/cbr0",
+        "path /var/lib/cni/results/cbr0-4c5d-eth0",
+    )
+
+
+SHARED = """*nat
+:PREROUTING ACCEPT [0:0]
+:CNI-HOSTPORT-DNAT - [0:0]
+:CNI-HOSTPORT-MASQ - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+"""
+PODMAN = """:CNI-DN-111111 - [0:0]
+:CNI-2222222222222222 - [0:0]
+-A POSTROUTING -s 10.88.0.2/32 -m comment --comment "name: \\"podman\\" id: \\"0a1b\\"" -j CNI-2222222222222222
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \\"podman\\" id: \\"0a1b\\"" -m multiport --dports 1 -j CNI-DN-111111
+"""
+FLANNEL = """:CNI-DN-333333 - [0:0]
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \\"cbr0\\" id: \\"4c5d\\"" -m multiport --dports 80 -j CNI-DN-333333
+"""
+KUBE = ":KUBE-FIREWALL - [0:0]\n:FLANNEL-FWD - [0:0]\n"
+
+
+@pytest.mark.parametrize(
+    ("rules", "chains"),
+    [
+        (SHARED, set()),  # of a podman that runs no container with ports now
+        (SHARED + PODMAN, set()),
+        (SHARED + FLANNEL, {"CNI-DN-333333", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ"}),
+        (SHARED + PODMAN + FLANNEL, {"CNI-DN-333333"}),
+        (SHARED + KUBE, {"KUBE-FIREWALL", "FLANNEL-FWD", "CNI-HOSTPORT-DNAT", "CNI-HOSTPORT-MASQ"}),
+        (SHARED + PODMAN + KUBE, {"KUBE-FIREWALL", "FLANNEL-FWD"}),
+    ],
+)
+def test_of_the_packet_filters_chains_only_those_of_kubernetes_go(rules, chains):
+    assert leftover_chains(rules) == chains
+
+
 @pytest.mark.parametrize(("roots", "goes"), [("this cluster", True), ("this cluster and others", False)])
 def test_of_roots_kubeconfigs_only_a_copy_is_a_leftover(host, roots, goes):
     host.write("root/.kube/config", roots)
@@ -242,6 +298,22 @@ def test_a_kubelet_that_runs_with_an_older_unit(tmp_path, enabled, active, start
 
     service = Host("/bin", str(tmp_path), run).observe("n", leftovers=False).service
     assert (service.enabled, service.outdated) == (enabled == "enabled", outdated)
+
+
+def test_a_unit_from_the_hosts_future_is_no_reason_to_restart_the_kubelet(tmp_path, monkeypatch):
+    """The clock has been set back since it was written: each run would restart it until that time comes again."""
+    unit = tmp_path / "etc/systemd/system/kubelet.service"
+    unit.parent.mkdir(parents=True)
+    unit.write_text("")
+
+    def run(argv, **_options):
+        shown = "UnitFileState=enabled\nActiveState=active\nExecMainStartTimestampMonotonic=1\n"
+        return subprocess.CompletedProcess(argv, 0, shown if argv[:2] == ("systemctl", "show") else "", "")
+
+    now = time.time()
+    for clock, outdated in ((now + 1, True), (now - 3600, False)):
+        monkeypatch.setattr(time, "time", lambda clock=clock: clock)
+        assert Host("/bin", str(tmp_path), run).observe("n", leftovers=False).service.outdated == outdated
 
 
 def test_fields_that_kubeadm_does_not_know_are_refused_and_what_is_only_missing_is_not(host, tmp_path):

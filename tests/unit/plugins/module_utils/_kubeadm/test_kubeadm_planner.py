@@ -14,7 +14,13 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import 
     Kubeconfig,
     Observed,
 )
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import LOOK_AGAIN, Wish, plan, plan_absent
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.planner import (
+    LABEL_MANAGER,
+    LOOK_AGAIN,
+    Wish,
+    plan,
+    plan_absent,
+)
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import HIDDEN, PlanError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -212,3 +218,35 @@ def test_absent():
 def test_labels_are_compared_with_those_of_the_node(found, wished, expected):
     node = None if found is None else {**NODE, "metadata": {"name": "n", "labels": found}}
     assert plan(worker(api=Api(node=node)), Wish("n", JOIN, wished)).facts["relabel"] == expected
+
+
+def fields(manager, *labels, operation="Update"):
+    """As an API server notes them."""
+    return {
+        "manager": manager,
+        "operation": operation,
+        "fieldsV1": {"f:metadata": {"f:labels": {".": {}, **{f"f:{name}": {} for name in labels}}}},
+    }
+
+
+APPLIED = {"team": "a", "example.com/x": "1"}
+
+
+@pytest.mark.parametrize(
+    ("others", "wished", "unlabel"),
+    [
+        ([], APPLIED, []),
+        ([], {"team": "a"}, ["example.com/x"]),
+        ([], {}, ["example.com/x", "team"]),
+        ([fields("kubelet", "team")], {}, ["example.com/x"]),  # registered with it, and applied together with the other
+        ([fields("kubectl-label", "team", "example.com/x")], {}, []),
+        ([fields(LABEL_MANAGER, "team")], {}, ["example.com/x"]),  # not by server-side apply
+        ([{"manager": "m", "operation": "Update", "fieldsV1": {"f:spec": {}}}], {}, ["example.com/x", "team"]),
+    ],
+)
+def test_labels_that_were_applied_and_are_no_longer_wished_go(others, wished, unlabel):
+    applied = fields(LABEL_MANAGER, *APPLIED, operation="Apply")
+    metadata = {"name": "n", "labels": {**APPLIED, "of-a-person": "x"}, "managedFields": [applied, *others]}
+    facts = plan(worker(api=Api(node={**NODE, "metadata": metadata})), Wish("n", JOIN, wished)).facts
+    assert facts["unlabel"] == unlabel
+    assert facts["relabel"] == (wished if unlabel else {})
