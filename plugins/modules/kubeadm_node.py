@@ -23,7 +23,8 @@ options:
     description:
       - V(present) makes sure that the host is initialised or joined, as O(config) says.
       - V(absent) runs C(kubeadm reset) and removes what it leaves behind. The bridge and tunnel of the pod network, its address
-        book, packet filter rules, root's kubeconfig and the data of a local etcd are removed. The Node object stays in the API.
+        book, packet filter rules, root's copy of C(admin.conf) and the data of a local etcd are removed. The Node object stays in
+        the API.
     type: str
     choices: [present, absent]
     default: present

@@ -44,8 +44,8 @@ LEFTOVER_PATHS = (
     "run/flannel",
     "var/lib/cni",
     "var/lib/etcd/member",
-    "root/.kube/config",
 )
+ROOTS_KUBECONFIG = "root/.kube/config"
 LEFTOVER_LINKS = ("cni0", "flannel.1", "flannel-v6.1", "kube-ipvs0")
 LEFTOVER_TABLES = ("ip kube-proxy", "ip6 kube-proxy", "ip flannel-ipv4", "ip6 flannel-ipv6")
 LEFTOVER_CHAINS = re.compile(r"^:((?:KUBE|FLANNEL|CNI)-\S+)", re.MULTILINE)
@@ -73,7 +73,8 @@ class Kubeconfig:
 class Api:
     """The cluster as this host can see it. `error` is what was answered instead; empty when it answered.
 
-    `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's credentials.
+    `node` is None when the API says that there is no such Node; `forbidden` when it does not accept the host's
+    credentials, or when these are gone with the disk that they were on.
     `unasked`: it was not asked, because kubectl is not there, or does not run; `error` says why.
     """
 
@@ -194,7 +195,7 @@ class Host:
         if status == 127:
             return Api(error=error, unasked=True)
         if status and "(NotFound)" not in error:
-            forbidden = "Unauthorized" in error or "(Forbidden)" in error or "x509:" in error
+            forbidden = any(word in error for word in ("Unauthorized", "(Forbidden)", "x509:", "unable to read client-"))
             return Api(error=error.splitlines()[-1] if error else f"kubectl ended with {status}", forbidden=forbidden)
         node = json.loads(out) if not status else None
         if not admin:
@@ -230,6 +231,9 @@ class Host:
 
     def _leftovers(self) -> tuple[str, ...]:
         found = [f"path /{path}" for path in LEFTOVER_PATHS if (self.root / path).exists()]
+        # The copy that `kubeadm init` tells to make; any other may know clusters that have nothing to do with this one.
+        admin = self._text("etc/kubernetes/admin.conf")
+        found += [f"path /{ROOTS_KUBECONFIG}"] if admin and self._text(ROOTS_KUBECONFIG) == admin else []
         found += [f"link {link}" for link in LEFTOVER_LINKS if (self.root / "sys/class/net" / link).exists()]
         if shutil.which("nft"):
             tables = self.command("nft", "list", "tables")[1]

@@ -210,8 +210,9 @@ def _worker(observed: Observed, config: Kubeconfig, wish: Wish) -> tuple[list[tu
         )
     if api.forbidden:
         raise PlanError(
-            f"{config.server} no longer accepts the credentials of {wish.name} ({api.error}): the cluster was "
-            "rebuilt, or the host was off for longer than its certificate lives. Reset it (kubeadm_state: absent) and run again"
+            f"{config.server} no longer accepts the credentials of {wish.name} ({api.error}): the cluster was rebuilt, the host "
+            "was off for longer than its certificate lives, or the disk with /var/lib/kubelet is lost or not mounted. Mount "
+            "that, or reset the host (kubeadm_state: absent) and run again"
         )
     if api.unasked:
         return [(LOOK_AGAIN, wish.name)], "unknown: " + api.error

@@ -65,3 +65,23 @@ def test_verify(play: t.Any, tmp_path: Path, role: str, actions: list[str], says
     )
     assert said.status == (2 if says else 0), said.text
     assert says in said.text
+
+
+@pytest.mark.parametrize(
+    ("registered", "says"),
+    [("aws:///a/old", "Its Node is that of aws:///a/old, which had the name before aws:///a/new"), ("aws:///a/new", "")],
+)
+def test_verify_knows_a_node_of_another_instance(play: t.Any, registered: str, says: str) -> None:
+    """It joined under the name of an instance that was replaced, and whose Node nobody deleted."""
+    task = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.kubeadm", "tasks_from": "verify"}}
+    joined = {"changed": True, "actions": ["join node-a"], "version": "1.36.3", "node": {"provider_id": registered}}
+    said = play(
+        [{"name": "Verify", "hosts": "head", "gather_facts": False, "tasks": [task]}],
+        kubeadm_version="1.36.3",
+        kubeadm_node_name="node-a",
+        kubeadm_provider_id="aws:///a/new",
+        kubeadm__found={"version": "1.36.3", "actions": ["join node-a"], "node": {}},
+        kubeadm__joined=joined,
+    )
+    assert said.status == (2 if says else 0), said.text
+    assert says in said.text

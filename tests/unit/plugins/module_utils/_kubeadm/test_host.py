@@ -113,6 +113,7 @@ def test_a_client_certificate_that_was_cut_off_has_no_expiry(host, kubeconfig, p
         ('Error from server (NotFound): nodes "n" not found', "", False),
         ("error: You must be logged in to the server (Unauthorized)", "Unauthorized", True),
         ("Unable to connect to the server: x509: certificate signed by unknown authority", "x509", True),
+        ("unable to read client-key /var/lib/kubelet/pki/kubelet-client-current.pem", "unable to read", True),  # its disk is lost
         ("The connection to the server 10.0.0.1:6443 was refused", "refused", False),
     ],
 )
@@ -215,6 +216,14 @@ def test_leftovers_are_looked_for_on_request_only(host):
     found = host.look(leftovers=True).leftovers
     assert "path /etc/cni/net.d/10-flannel.conflist" in found
     assert "link cni0" in found
+
+
+@pytest.mark.parametrize(("roots", "goes"), [("this cluster", True), ("this cluster and others", False)])
+def test_of_roots_kubeconfigs_only_a_copy_is_a_leftover(host, roots, goes):
+    host.write("root/.kube/config", roots)
+    assert "path /root/.kube/config" not in host.look(leftovers=True).leftovers
+    host.write("etc/kubernetes/admin.conf", "this cluster")
+    assert ("path /root/.kube/config" in host.look(leftovers=True).leftovers) == goes
 
 
 @pytest.mark.parametrize(
