@@ -121,6 +121,8 @@ def facts(observed: Observed, labels: t.Mapping[str, t.Any] | None = None) -> di
         else {},
         "relabel": wished if relabel else {},
         "cluster_configuration": observed.api.cluster_configuration,
+        "kubelet_configuration": observed.api.kubelet_configuration,
+        "kube_proxy_configuration": observed.api.kube_proxy_configuration,
         "certificates": dict(observed.certificates),
     }
 

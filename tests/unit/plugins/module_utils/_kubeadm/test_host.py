@@ -13,7 +13,7 @@ import time
 
 import pytest
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm import node as node_module
-from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, Host
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import ADDONS, CLUSTER_OBJECTS, PROXY_CONFIG, Host
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.node import KubeadmNode
 from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import ApplyError, PlanError, Step, run
 
@@ -186,9 +186,10 @@ def test_a_control_plane(host, kubeconfig, pem, make_pem):
     host.write("data/etcd/member/snap")
     items = [
         {"kind": "ConfigMap", "metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": "networking: {}\n"}},
-        {"kind": "ConfigMap", "metadata": {"name": "kubelet-config"}, "data": {}},
+        {"kind": "ConfigMap", "metadata": {"name": "kubelet-config"}, "data": {"kubelet": "maxPods: 1\n"}},
         {"kind": "Deployment", "metadata": {"name": "coredns"}},
         {"kind": "DaemonSet", "metadata": {"name": "kube-proxy"}},
+        {"kind": "ConfigMap", "metadata": {"name": "kube-proxy"}, "data": {"config.conf": "mode: x\n"}},
     ]
     host.write("objects.json", json.dumps({"items": items}))
     host.program(
@@ -204,8 +205,9 @@ def test_a_control_plane(host, kubeconfig, pem, make_pem):
     assert not found.kubeconfig.finalised
     assert found.etcd_data == "/data/etcd"
     assert found.api.error == ""
-    assert found.api.objects == frozenset([*CLUSTER_OBJECTS, *ADDONS.values()])
+    assert found.api.objects == frozenset([*CLUSTER_OBJECTS, *ADDONS.values(), PROXY_CONFIG])
     assert found.api.cluster_configuration == "networking: {}\n"
+    assert (found.api.kubelet_configuration, found.api.kube_proxy_configuration) == ("maxPods: 1\n", "mode: x\n")
     assert found.certificates["/etc/kubernetes/admin.conf"] == not_after.isoformat()
 
 
