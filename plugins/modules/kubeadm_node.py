@@ -151,6 +151,14 @@ cluster_configuration:
   description: On a control plane, the C(ClusterConfiguration) of the live cluster as YAML.
   type: str
   returned: success
+kubelet_configuration:
+  description: On a control plane, the C(KubeletConfiguration) that nodes join with, as YAML.
+  type: str
+  returned: success
+kube_proxy_configuration:
+  description: On a control plane, the C(KubeProxyConfiguration) of the live cluster as YAML, empty if there is none.
+  type: str
+  returned: success
 certificates:
   description: Expiry by file, for every certificate that kubeadm and the kubelet use here.
   type: dict

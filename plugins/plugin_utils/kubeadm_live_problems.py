@@ -10,6 +10,52 @@ import typing as t
 import yaml
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.instance import only_zone_differs
 from ansible_collections.gpufleet.k8s.plugins.module_utils._hyperpod.join import parse_endpoint
+from ansible_collections.gpufleet.k8s.plugins.module_utils._kubelet.schema import Schema, schema
+from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import PlanError
+from ansible_collections.gpufleet.k8s.plugins.plugin_utils._live_differences import live_differences
+
+MOST = 8
+RECONFIGURE = "https://kubernetes.io/docs/tasks/administer-cluster/kubeadm/kubeadm-reconfigure/"
+#: What the others of these functions look at, or kubeadm_problems
+ELSEWHERE = ("apiVersion", "kind", "kubernetesVersion", "networking", "controlPlaneEndpoint")
+
+
+class _Document(t.NamedTuple):
+    variable: str
+    kind: str
+    fact: str
+    config_map: str
+    unless: tuple[str, ...]  # actions with which this run writes the ConfigMap itself
+    steps: str
+
+
+_BEGINS = ("init ", "resume init of ")
+_DOCUMENTS = (
+    _Document(
+        "kubeadm_cluster_configuration",
+        "ClusterConfiguration",
+        "cluster_configuration",
+        "kubeadm-config",
+        _BEGINS,
+        "and what it is about, such as the files in /etc/kubernetes/manifests of each control plane",
+    ),
+    _Document(
+        "kubeadm_kubelet_configuration",
+        "KubeletConfiguration",
+        "kubelet_configuration",
+        "kubelet-config",
+        _BEGINS,
+        "then `kubeadm upgrade node phase kubelet-config` and `systemctl restart kubelet` on each node",
+    ),
+    _Document(
+        "kubeadm_kube_proxy_configuration",
+        "KubeProxyConfiguration",
+        "kube_proxy_configuration",
+        "kube-proxy",
+        (*_BEGINS, "install the add-ons of "),
+        "then `kubectl delete pod -n kube-system -l k8s-app=kube-proxy`",
+    ),
+)
 
 
 def kubeadm_live_problems(
@@ -23,6 +69,10 @@ def kubeadm_live_problems(
     expected: t.Sequence[str] = (),
     endpoint: str = "",
     provider_id: str = "",
+    kubelet: t.Mapping[str, t.Any] | None = None,
+    kube_proxy: t.Mapping[str, t.Any] | None = None,
+    name: str = "",
+    registered: str = "",
 ) -> list[str]:
     """Sentences naming variable or host, the value and the remedy. Pure."""
     live = live or {}
@@ -45,18 +95,77 @@ def kubeadm_live_problems(
             f"{host} runs Kubernetes {found['version']} and kubeadm_version is {version}: this role does not change the "
             f"version of a running node. Set kubeadm_version to {found['version']}"
         )
-    registered = (found.get("node") or {}).get("provider_id")
-    if provider_id and registered and registered != provider_id:
-        of_zone = " (hyperpod_zone_id is the zone in it)" if only_zone_differs(provider_id, registered) else ""
-        problems.append(
-            f"{host} is registered with the provider ID {registered} and kubeadm_provider_id is {provider_id}{of_zone}: it "
-            "cannot change while the Node exists. Set it back; or reset the host (kubeadm_state: absent), delete its Node and "
-            "let it join again"
-        )
+    problems += _provider_problems(host, name, found, provider_id, registered)
     if live.get("cluster_configuration") and host == bootstrap:
         running = yaml.safe_load(live["cluster_configuration"]) or {}
         problems += _network_problems(wanted, running) + _endpoint_problems(wanted, endpoint, running)
+    if host == bootstrap and (known := _schema(release)):
+        for document, wish in zip(_DOCUMENTS, (wanted, kubelet, kube_proxy)):
+            problems += _document_problems(document, wish or {}, live, known)
     return problems
+
+
+def _schema(release: str) -> Schema | None:
+    """None where kubeadm_problems says that it is no version that the role knows."""
+    try:
+        return schema(int(release.split(".")[1]))
+    except (IndexError, ValueError, PlanError):
+        return None
+
+
+def _document_problems(
+    document: _Document, wish: t.Mapping[str, t.Any], live: t.Mapping[str, t.Any], known: Schema
+) -> t.Iterator[str]:
+    """Neither a later run nor a node that joins brings what was written into a cluster that runs."""
+    text = live.get(document.fact)
+    if not text or any(str(action).startswith(document.unless) for action in live.get("actions") or []):
+        return
+    try:
+        running = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return  # whoever put it there does not run what kubeadm wrote
+    if not isinstance(running, dict) or running.get("kind") != document.kind:
+        return
+    written = {key: value for key, value in wish.items() if key not in ELSEWHERE}
+    found = live_differences(written, running, document.kind, known)
+    if not found:
+        return
+    parts = [f"{document.variable}.{path} is {wished} (there: {there or 'nothing'})" for path, wished, there in found[:MOST]]
+    if len(found) > MOST:
+        parts.append(f"{len(found) - MOST} more")
+    yield (
+        f"the running cluster does not have what was written, and neither a run nor a join changes it: {', '.join(parts)}. Write "
+        f"what is there, or nothing; or change the cluster (`kubectl edit cm -n kube-system {document.config_map}`, "
+        f"{document.steps}; see {RECONFIGURE}) and run again"
+    )
+
+
+def _provider_problems(host: str, name: str, found: t.Mapping[str, t.Any], wish: str, registered: str) -> t.Iterator[str]:
+    """`registered`: lines of the name and the provider ID of Nodes that are there although their hosts have yet to join."""
+    node = found.get("node") or {}
+    there = node.get("provider_id")
+    if not wish or wish == there:
+        return
+    if there:
+        delete = f"`kubectl delete node {node.get('name') or name}`"
+        reset = f"reset the host (kubeadm_state: absent), delete its Node ({delete}) and run again"
+        of_zone = only_zone_differs(wish, there)
+        if found.get("control_plane"):  # which takes the cluster with it
+            remedy = "Set it back, or reset the cluster and begin anew"
+        else:
+            remedy = f"Set it back; or {reset}" if of_zone else f"If the instance was replaced, {reset}; if not, set it back"
+        yield (
+            f"{host} is registered with the provider ID {there} and kubeadm_provider_id is {wish}"
+            f"{' (hyperpod_zone_id is the zone in it)' if of_zone else ''}: it cannot change while the Node exists. {remedy}"
+        )
+        return
+    other = dict(line.split(maxsplit=1) for line in registered.splitlines() if len(line.split()) == 2).get(name)
+    if other and other not in ("<none>", wish):
+        changed = ", or hyperpod_zone_id (the zone in it) was changed" if only_zone_differs(wish, other) else ""
+        yield (
+            f"{host} is to join as {name} with the provider ID {wish}, and the cluster has a Node of that name with {other}: the "
+            f"instance was replaced{changed}. Delete the Node with `kubectl delete node {name}`, then run again"
+        )
 
 
 def _endpoint_problems(wanted: t.Mapping[str, t.Any], endpoint: str, live: t.Mapping[str, t.Any]) -> list[str]:

@@ -60,6 +60,7 @@ PORTS_OF_CBR0 = re.compile(r'name: \\"cbr0\\" .*-j (CNI-\S+)')
 #: What an API server holds once `kubeadm init` has run to its end; the last two are its add-ons.
 CLUSTER_OBJECTS = ("configmap/kubeadm-config", "configmap/kubelet-config", "configmap/cluster-info")
 ADDONS = {"coredns": "deployment.apps/coredns", "kube-proxy": "daemonset.apps/kube-proxy"}
+PROXY_CONFIG = "configmap/kube-proxy"
 
 UNIT = "etc/systemd/system/kubelet.service"
 
@@ -91,6 +92,8 @@ class Api:
     node: t.Mapping[str, t.Any] | None = None
     objects: frozenset[str] = frozenset()
     cluster_configuration: str = ""
+    kubelet_configuration: str = ""
+    kube_proxy_configuration: str = ""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ class Host:
         node = json.loads(out) if not status else None
         if not admin:
             return Api(node=node)
-        wanted = [*CLUSTER_OBJECTS[:2], *(name.replace(".apps", "") for name in ADDONS.values())]
+        wanted = [*CLUSTER_OBJECTS[:2], *(name.replace(".apps", "") for name in ADDONS.values()), PROXY_CONFIG]
         status, out, error = self.kubectl(admin, "-n", "kube-system", "get", *wanted, "--ignore-not-found", "-o", "json")
         # cluster-info is what joining nodes read first
         public = ("-n", "kube-public", "get", CLUSTER_OBJECTS[2], "--ignore-not-found", "-o", "name")
@@ -234,8 +237,14 @@ class Host:
         items = json.loads(out).get("items", []) if out else []
         kinds = {"ConfigMap": "configmap", "Deployment": "deployment.apps", "DaemonSet": "daemonset.apps"}
         objects = {f"{kinds[item['kind']]}/{item['metadata']['name']}" for item in items} | set(found.split())
-        data: dict[str, str] = next((item["data"] for item in items if item["metadata"]["name"] == "kubeadm-config"), {})
-        return Api(node=node, objects=frozenset(objects), cluster_configuration=data.get("ClusterConfiguration", ""))
+        data = {item["metadata"]["name"]: item.get("data") or {} for item in items if item["kind"] == "ConfigMap"}
+        return Api(
+            node=node,
+            objects=frozenset(objects),
+            cluster_configuration=data.get("kubeadm-config", {}).get("ClusterConfiguration", ""),
+            kubelet_configuration=data.get("kubelet-config", {}).get("kubelet", ""),
+            kube_proxy_configuration=data.get("kube-proxy", {}).get("config.conf", ""),
+        )
 
     def _certificates(self) -> dict[str, str]:
         """Expiry (ISO 8601) by file, for what kubeadm and the kubelet use; a kubeconfig counts with its client certificate."""

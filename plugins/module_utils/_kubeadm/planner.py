@@ -126,6 +126,8 @@ def facts(observed: Observed, labels: t.Mapping[str, t.Any] | None = None) -> di
         "relabel": wished if relabel else {},
         "unlabel": unlabel,
         "cluster_configuration": observed.api.cluster_configuration,
+        "kubelet_configuration": observed.api.kubelet_configuration,
+        "kube_proxy_configuration": observed.api.kube_proxy_configuration,
         "certificates": dict(observed.certificates),
     }
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 import typing as t
 
+import pytest
+
 TOKEN, OTHER, KEY = "abcdef.0123456789abcdef", "fedcba.fedcba9876543210", "0123456789abcdef" * 4
 
 
-def preflight(play: t.Any, *arguments: str, **variables: t.Any) -> t.Any:
+def preflight(play: t.Any, *arguments: str, hosts: str = "head", **variables: t.Any) -> t.Any:
     role = {"ansible.builtin.import_role": {"name": "gpufleet.k8s.kubeadm", "tasks_from": "preflight"}}
     return play(
-        [{"name": "Look", "hosts": "head", "gather_facts": False, "tasks": [role]}],
+        [{"name": "Look", "hosts": hosts, "gather_facts": False, "tasks": [role]}],
         *arguments,
         ansible_connection="local",
         ansible_python_interpreter=sys.executable,
@@ -68,3 +70,14 @@ def test_empty_keys_are_as_if_absent(play: t.Any) -> None:
         kubeadm_kubelet_configuration={"maxPods": None},
     )
     assert said.status == 0, said.text
+
+
+@pytest.mark.parametrize(
+    ("worker", "status", "says"),
+    [("same", 2, "kubeadm_node_name is same for head and worker: they would be one Node."), ("other", 0, "")],
+)
+def test_two_hosts_with_one_name(play: t.Any, worker: str, status: int, says: str) -> None:
+    each = {"worker": {"kubeadm_node_name": worker}}
+    said = preflight(play, hosts="all", kubeadm_node_name="same", each=each)
+    assert said.status == status, said.text
+    assert says in said.text

@@ -176,6 +176,11 @@ def test_what_is_refused(configuration, input_, says):
 WANTED = {"networking": {"podSubnet": "10.244.0.0/16"}}
 LIVE = {"cluster_configuration": "networking:\n  podSubnet: 10.244.0.0/16\n  dnsDomain: cluster.local\n"}
 WITH_ENDPOINT = {"cluster_configuration": "controlPlaneEndpoint: lb:6443\nnetworking: {}\n"}
+DOCUMENTS = {
+    "cluster_configuration": "kind: ClusterConfiguration\nclusterName: kubernetes\n",
+    "kubelet_configuration": "kind: KubeletConfiguration\nmaxPods: 64\n",
+    "kube_proxy_configuration": "kind: KubeProxyConfiguration\nmode: nftables\n",
+}
 NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36.3"}
 
 
@@ -226,7 +231,52 @@ NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36
         (
             {},
             {"provider_id": "other://i-1", "host": "w", "found": {**NODE, "node": {"provider_id": "aws:///z/i-1"}}},
-            ["w is registered with the provider ID aws:///z/i-1 and kubeadm_provider_id is other://i-1: it cannot change"],
+            [
+                "w is registered with the provider ID aws:///z/i-1 and kubeadm_provider_id is other://i-1: it cannot change",
+                "If the instance was replaced, reset the host (kubeadm_state: absent), delete its Node (`kubectl delete node n`)",
+            ],
+        ),
+        (
+            {},
+            {"provider_id": "aws:///z/i-2", "host": "w", "found": {}, "registered": "n aws:///z/i-1\nother aws:///z/i-3\n"},
+            [
+                "w is to join as n",
+                "a Node of that name with aws:///z/i-1: the instance was replaced. Delete the Node with `kubectl d",
+            ],
+        ),
+        ({}, {"provider_id": "aws:///z/i-2", "host": "w", "found": {}, "registered": "n aws:///z/i-2\n"}, []),
+        ({}, {"provider_id": "aws:///z/i-2", "host": "w", "found": {}, "registered": "n <none>\n"}, []),
+        ({}, {"provider_id": "", "host": "w", "found": {}, "registered": "n aws:///z/i-1\n"}, []),
+        (
+            {"clusterName": "other", "kubernetesVersion": "v1.36.3", "controlPlaneEndpoint": None},
+            {"live": DOCUMENTS},
+            ["kubeadm_cluster_configuration.clusterName is other (there: kubernetes). Write what is there", "kubeadm-config"],
+        ),
+        ({}, {"live": DOCUMENTS, "kubelet": {"maxPods": 64}, "kube_proxy": {"mode": ""}}, []),
+        (
+            {},
+            {"live": DOCUMENTS, "kubelet": {"maxPods": 110, "podPidsLimit": 9}},
+            [
+                "tion.maxPods is 110 (there: 64), kubeadm_kubelet_configuration.podPidsLimit is 9 (there: nothing)",
+                "kubelet-conf",
+            ],
+        ),
+        (
+            {},
+            {"live": DOCUMENTS, "kube_proxy": {"mode": "ipvs"}},
+            ["mode is ipvs (there: nftables)", "-n kube-system kube-proxy`"],
+        ),
+        ({}, {"live": DOCUMENTS, "kubelet": {"maxPods": 1}, "host": "w"}, []),  # said once
+        ({}, {"live": {**DOCUMENTS, "actions": ["resume init of head"]}, "kubelet": {"maxPods": 1}}, []),  # which writes it
+        ({}, {"live": {**DOCUMENTS, "actions": ["install the add-ons of head"]}, "kube_proxy": {"mode": "ipvs"}}, []),
+        ({}, {"live": {"kube_proxy_configuration": ""}, "kube_proxy": {"mode": "ipvs"}}, []),  # it has none
+        (
+            {},
+            {
+                "live": {"kube_proxy_configuration": "a: [", "kubelet_configuration": "kind: Other"},
+                "kube_proxy": {"mode": "ipvs"},
+            },
+            [],
         ),
         (
             {},
@@ -235,6 +285,11 @@ NODE = {"ca_cert_hash": PIN, "server": "https://10.0.0.1:6443", "version": "1.36
                 "found": {**NODE, "node": {"provider_id": "aws:////sagemaker/cluster/hyperpod-c-i-1"}},
             },
             ["cluster/hyperpod-c-i-1 (hyperpod_zone_id is the zone in it): it cannot change", "Set it back"],
+        ),
+        (
+            {},
+            {"provider_id": "aws:///z/i-2", "found": {**NODE, "control_plane": True, "node": {"provider_id": "aws:///z/i-1"}}},
+            ["it cannot change while the Node exists. Set it back, or reset the cluster and begin anew"],
         ),
         ({}, {"endpoint": "lb2", "live": WITH_ENDPOINT, "host": "w"}, []),
         ({"networking": {"podSubnet": "10.244.0.0/14"}}, {"host": "w"}, []),  # said once, for the bootstrap control plane
@@ -248,6 +303,7 @@ def test_a_running_cluster(wanted, input_, says):
         "live": LIVE,
         "bootstrap": "head",
         "expected": [PIN],
+        "name": "n",
         **input_,
     }
     problems = kubeadm_live_problems(wanted, **arguments)

@@ -16,6 +16,7 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm import node 
 from ansible_collections.gpufleet.k8s.plugins.module_utils._kubeadm.host import (
     ADDONS,
     CLUSTER_OBJECTS,
+    PROXY_CONFIG,
     Host,
     leftover_chains,
 )
@@ -191,9 +192,10 @@ def test_a_control_plane(host, kubeconfig, pem, make_pem):
     host.write("data/etcd/member/snap")
     items = [
         {"kind": "ConfigMap", "metadata": {"name": "kubeadm-config"}, "data": {"ClusterConfiguration": "networking: {}\n"}},
-        {"kind": "ConfigMap", "metadata": {"name": "kubelet-config"}, "data": {}},
+        {"kind": "ConfigMap", "metadata": {"name": "kubelet-config"}, "data": {"kubelet": "maxPods: 1\n"}},
         {"kind": "Deployment", "metadata": {"name": "coredns"}},
         {"kind": "DaemonSet", "metadata": {"name": "kube-proxy"}},
+        {"kind": "ConfigMap", "metadata": {"name": "kube-proxy"}, "data": {"config.conf": "mode: x\n"}},
     ]
     host.write("objects.json", json.dumps({"items": items}))
     host.program(
@@ -209,8 +211,9 @@ def test_a_control_plane(host, kubeconfig, pem, make_pem):
     assert not found.kubeconfig.finalised
     assert found.etcd_data == "/data/etcd"
     assert found.api.error == ""
-    assert found.api.objects == frozenset([*CLUSTER_OBJECTS, *ADDONS.values()])
+    assert found.api.objects == frozenset([*CLUSTER_OBJECTS, *ADDONS.values(), PROXY_CONFIG])
     assert found.api.cluster_configuration == "networking: {}\n"
+    assert (found.api.kubelet_configuration, found.api.kube_proxy_configuration) == ("maxPods: 1\n", "mode: x\n")
     assert found.certificates["/etc/kubernetes/admin.conf"] == not_after.isoformat()
 
 
