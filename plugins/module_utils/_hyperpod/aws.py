@@ -134,7 +134,7 @@ class Client:
     def _check_port(address: str) -> None:
         """botocore looks at it in the first call, and lets the ValueError through."""
         try:
-            _ = urlsplit(address).port
+            int(urlsplit(address).port or 0)
         except ValueError as error:
             raise ValueError(f"{address}: {error}; check endpoint_url or AWS_ENDPOINT_URL") from None
 

@@ -29,7 +29,15 @@ def test_a_kubeconfigs_text_is_no_path() -> None:
 @pytest.mark.parametrize("text", ["{kind: Secret, stringData: {a: hunter2}} " * 20, "kind: Secret\n# hunter2", "a\0b"])
 @pytest.mark.parametrize("option", ["manifests", "kustomize"])
 def test_the_text_of_manifests_is_no_path(option: str, text: str, check_mode: bool) -> None:
-    params = {"kubectl": "kubectl", "kubeconfig": "/k", "state": "present", "manifests": None, "kustomize": None, "content": None}
+    params = {
+        "kubectl": "kubectl",
+        "kubeconfig": "/k",
+        "state": "present",
+        "manifests": None,
+        "kustomize": None,
+        "content": None,
+        "wait_for": None,
+    }
     params[option] = [text] if option == "manifests" else text
     with pytest.raises(PlanError, match=rf"^{option}(\[0\])? is no path .*goes into `content`$") as caught:
         entry(params, check_mode)
