@@ -39,6 +39,8 @@ from ansible_collections.gpufleet.k8s.plugins.module_utils._plan import Gpufleet
 DIRECTORY = Path("/etc/kubernetes/kubelet.conf.d")
 PORT = 10248
 PATIENCE = 60  # seconds for anything that is waited for here
+#: What a kubelet fills in from the machine it runs on, and how configz labels its answer since 1.36
+COMPUTED = {"tlsCertFile", "tlsPrivateKeyFile", "apiVersion", "kind"}
 
 Params = t.Mapping[str, t.Any]
 
@@ -236,7 +238,7 @@ def merged(seed: int, rounds: int, token: str) -> dict[str, t.Any]:
                 raise SystemExit(f"round {number}, seed {seed}: {found.configz_error}")
             known = schema(found.minor)
             expected = merge.effective(known, found.base, [content for _path, content in found.drop_ins], found.flags)
-            shown = {key: value for key, value in found.configz.items() if key in expected or key not in merge.COMPUTED}
+            shown = {key: value for key, value in found.configz.items() if key in expected or key not in COMPUTED}
             wrong = list(known.differences(expected, shown, subset=False))
             if wrong:
                 keys = sorted({path.partition(".")[0] for path in wrong})
