@@ -60,7 +60,7 @@ def _walk(known: Schema, wish: t.Any, there: t.Any, kind: str, path: str) -> _Fo
                 yield from _walk(known, its, found.get(key), inner, f"{path}.{key}" if path else str(key))
     elif isinstance(wish, list):
         yield from _walk_list(known, wish, there, kind[2:] if kind.startswith("[]") else "any", path)
-    elif not _same(wish, there):
+    elif there is None or not (known.same(wish, there, kind) or _same_amount(wish, there)):
         yield path, wish, there
 
 
@@ -107,18 +107,12 @@ def _by_name(entries: t.Any) -> dict[str, list[t.Mapping[str, t.Any]]]:
     return found
 
 
-def _same(wish: t.Any, there: t.Any) -> bool:
-    if there is None or isinstance(there, (t.Mapping, list)):
-        return False
-    one, other = (str(value).lower() if isinstance(value, bool) else str(value) for value in (wish, there))
-    return one == other or any(_value(parse, one) == _value(parse, other) for parse in (quantity.duration, quantity.quantity))
-
-
-def _value(parse: t.Callable[[str], t.Any], text: str) -> t.Any:
+def _same_amount(wish: t.Any, there: t.Any) -> bool:
+    """Of texts that hold a quantity, such as containerLogMaxSize and what is in evictionHard."""
     try:
-        return parse(text)
+        return quantity.quantity(str(wish)) == quantity.quantity(str(there))
     except ValueError:
-        return text
+        return False
 
 
 def _shown(path: str, value: t.Any) -> str:

@@ -180,8 +180,6 @@ def pod_trouble(pod: Object) -> str | None:
         return f"not scheduled: {scheduled.get('message') or scheduled.get('reason')}"
     containers = status.get("containerStatuses") or []
     unready = [c.get("name") for c in containers if not c.get("ready")]
-    phase, why = (
-        status.get("phase", "unknown phase"),
-        "its node, or a readiness gate" if containers else "no container has started",
-    )
+    phase = status.get("phase", "unknown phase")
+    why = "its node, or a readiness gate" if containers else "no container has started"
     return f"{phase}, not ready: {', '.join(map(str, unready)) or why}"
